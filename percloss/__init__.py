@@ -1,0 +1,94 @@
+"""percloss: perceptual audio losses and metrics for PyTorch, from one implementation.
+
+A measure maps ``(est, ref)`` to one number per item. ``SISDR`` is the measure, ``SISDRLoss`` its loss,
+``percloss.metrics.SISDR`` its metric. Everything here is imported when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from percloss.errors import PerclossError as PerclossError
+    from percloss.errors import SampleRateError as SampleRateError
+    from percloss.errors import ShapeError as ShapeError
+    from percloss.evaluation import evaluate as evaluate
+    from percloss.evaluation import signature as signature
+    from percloss.losses import LogSpectralLoss as LogSpectralLoss
+    from percloss.losses import Loss as Loss
+    from percloss.losses import MAELoss as MAELoss
+    from percloss.losses import MelLoss as MelLoss
+    from percloss.losses import MSELoss as MSELoss
+    from percloss.losses import MultiResolutionSTFTLoss as MultiResolutionSTFTLoss
+    from percloss.losses import MultiScaleMelLoss as MultiScaleMelLoss
+    from percloss.losses import SDSDRLoss as SDSDRLoss
+    from percloss.losses import SISDRLoss as SISDRLoss
+    from percloss.losses import SNRLoss as SNRLoss
+    from percloss.losses import STFTLoss as STFTLoss
+    from percloss.losses import WeightedSum as WeightedSum
+    from percloss.measure import Measure as Measure
+    from percloss.measure import catalogue as catalogue
+    from percloss.measure import create as create
+    from percloss.measure import register as register
+    from percloss.measures.ratios import SDSDR as SDSDR
+    from percloss.measures.ratios import SISDR as SISDR
+    from percloss.measures.ratios import SNR as SNR
+    from percloss.measures.spectral import LogSpectralDistance as LogSpectralDistance
+    from percloss.measures.spectral import MelDistance as MelDistance
+    from percloss.measures.spectral import MultiResolutionSTFTDistance as MultiResolutionSTFTDistance
+    from percloss.measures.spectral import MultiScaleMelDistance as MultiScaleMelDistance
+    from percloss.measures.spectral import STFTDistance as STFTDistance
+    from percloss.measures.speech import ESTOI as ESTOI
+    from percloss.measures.speech import STOI as STOI
+    from percloss.measures.speech import PESQNarrowBand as PESQNarrowBand
+    from percloss.measures.speech import PESQWideBand as PESQWideBand
+    from percloss.measures.waveform import MAE as MAE
+    from percloss.measures.waveform import MSE as MSE
+    from percloss.spec import Spec as Spec
+    from percloss.wrappers import Framewise as Framewise
+    from percloss.wrappers import Improvement as Improvement
+    from percloss.wrappers import PermutationInvariant as PermutationInvariant
+    from percloss.wrappers import Resampled as Resampled
+    from percloss.wrappers import SISDRImprovement as SISDRImprovement
+    from percloss.wrappers import SNRImprovement as SNRImprovement
+
+_WHERE = {
+    "errors": ("PerclossError", "SampleRateError", "ShapeError"),
+    "evaluation": ("evaluate", "signature"),
+    "losses": (
+        *("Loss", "WeightedSum", "LogSpectralLoss", "MAELoss", "MelLoss", "MSELoss", "MultiResolutionSTFTLoss"),
+        *("MultiScaleMelLoss", "SDSDRLoss", "SISDRLoss", "SNRLoss", "STFTLoss"),
+    ),
+    "measure": ("Measure", "catalogue", "create", "register"),
+    "measures.ratios": ("SDSDR", "SISDR", "SNR"),
+    "measures.spectral": (
+        *("LogSpectralDistance", "MelDistance", "MultiResolutionSTFTDistance", "MultiScaleMelDistance"),
+        "STFTDistance",
+    ),
+    "measures.speech": ("ESTOI", "STOI", "PESQNarrowBand", "PESQWideBand"),
+    "measures.waveform": ("MAE", "MSE"),
+    "spec": ("Spec",),
+    "wrappers": (
+        *("Framewise", "Improvement", "PermutationInvariant", "Resampled", "SISDRImprovement", "SNRImprovement"),
+    ),
+}
+_HOME = {name: f"percloss.{module}" for module, names in _WHERE.items() for name in names}
+_ROOMS = {"data", "degrade", "dsp", "frontends", "distances", "losses", "measures", "metrics", "testing", "wrappers"}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        found = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _ROOMS:
+        return importlib.import_module(f"percloss.{name}")
+    else:
+        raise AttributeError(f"module 'percloss' has no attribute {name!r}; it has {', '.join(sorted(_HOME))}.")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_ROOMS})

@@ -1,0 +1,140 @@
+"""Front ends: waveform in, representation out. They own every window and filter bank, as constants."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+
+from percloss._typing import Bands, Spectrum, Wave
+from percloss.dsp import filterbanks
+from percloss.dsp.resample import resample, resample_kernel
+from percloss.dsp.safe import magnitude
+from percloss.dsp.scales import SCALES
+from percloss.dsp.stft import hann, power, stft
+from percloss.errors import ArgumentError
+
+
+class FrontEnd(nn.Module):
+    """Holds constants in float64, out of ``state_dict``, and keeps that precision whatever the model is cast to."""
+
+    def constant(self, name: str, value: Tensor) -> None:
+        """Register a tensor that moves with the module but is never saved, trained or rounded."""
+        self.register_buffer(name, value.double(), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrontEnd":
+        before = dict(self._buffers)
+        try:
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        except TypeError:  # a device without float64 (MPS): float32 is the best it can hold
+            for name, value in before.items():
+                self._buffers[name] = None if value is None else value.float()
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            return self
+        for name, value in before.items():
+            after = self._buffers[name]
+            if value is not None and after is not None and after.dtype != value.dtype:
+                self._buffers[name] = value.to(after.device)
+        return self
+
+
+class Stft(FrontEnd):
+    """Short-time Fourier transform with a Hann window, scaled so that a full-scale sine peaks at magnitude 1.
+
+    That scale makes a floor in dB mean the same at every resolution, and leaves every ratio of magnitudes as it was.
+
+    Args:
+        n_fft: Transform length [samples].
+        hop_length: Step between frames [samples]; ``None`` is a quarter of the window.
+        win_length: Window length [samples]; ``None`` is ``n_fft``.
+
+    Shape:
+        (batch, channels, time) -> complex (batch, channels, n_fft // 2 + 1, 1 + time // hop_length)
+    """
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, hop_length: int | None = None, win_length: int | None = None) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        self.win_length = n_fft if win_length is None else win_length
+        self.hop_length = self.win_length // 4 if hop_length is None else hop_length
+        if not (2 <= self.win_length <= n_fft and self.hop_length >= 1):
+            raise ArgumentError(
+                f"Stft: got n_fft={n_fft}, win_length={win_length}, hop_length={hop_length}; needed are "
+                f"2 <= win_length <= n_fft and hop_length >= 1."
+            )
+        window = hann(self.win_length)
+        self.constant("window", window / (window.sum() / 2))
+
+    def forward(self, x: Wave) -> Spectrum:
+        """The complex spectrum."""
+        return stft(x, self.window.to(x.dtype), n_fft=self.n_fft, hop_length=self.hop_length)
+
+    def power(self, x: Wave) -> Bands:
+        """The power spectrum; a full-scale sine peaks at 1."""
+        return power(self(x))
+
+
+class MelSpectrum(FrontEnd):
+    """Magnitudes on a mel scale, each band the weighted mean of the bins it covers.
+
+    Weights sum to one in each band, so that a band never exceeds the magnitude scale of ``Stft``.
+
+    Args:
+        sample_rate: Of the signals [Hz].
+        n_mels: Number of bands.
+        n_fft: Transform length [samples].
+        hop_length: Step between frames [samples]; ``None`` is a quarter of ``n_fft``.
+        f_min: Lower edge of the first band [Hz].
+        f_max: Upper edge of the last band [Hz]; ``None`` is half the sample rate.
+        scale: Slaney's or HTK's mel.
+
+    Shape:
+        (batch, channels, time) -> (batch, channels, n_mels, frames)
+    """
+
+    bank: Tensor
+
+    def __init__(
+        self,
+        sample_rate: int,
+        n_mels: int,
+        n_fft: int,
+        hop_length: int | None = None,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        scale: Literal["mel_slaney", "mel_htk"] = "mel_slaney",
+    ) -> None:
+        super().__init__()
+        self.stft = Stft(n_fft, hop_length)
+        bank = filterbanks.triangular_bank(
+            SCALES[scale], sample_rate=sample_rate, n_fft=n_fft, n_bands=n_mels, f_min=f_min, f_max=f_max, norm="none"
+        )
+        self.constant("bank", bank / bank.sum(1, keepdim=True))
+
+    def forward(self, x: Wave, floor: float) -> Bands:
+        """Band magnitudes; ``floor`` [power] is added to each bin's power."""
+        return self.bank.to(x.dtype) @ magnitude(self.stft.power(x), floor)
+
+
+class Resampler(FrontEnd):
+    """Band-limited resampling with a gradient.
+
+    Args:
+        orig: Rate that comes in [Hz].
+        new: Rate that goes out [Hz].
+
+    Shape:
+        (batch, channels, time) -> (batch, channels, ceil(time * new / orig))
+    """
+
+    kernel: Tensor
+
+    def __init__(self, orig: int, new: int) -> None:
+        super().__init__()
+        self.orig, self.new = orig, new
+        self.constant("kernel", resample_kernel(orig, new))
+
+    def forward(self, x: Wave) -> Tensor:
+        """The same sound at the other rate."""
+        return resample(x, self.orig, self.new, self.kernel.to(x.dtype))

@@ -1,0 +1,360 @@
+"""Distances of spectral magnitudes: STFT at one and at several resolutions, mel, multi-scale mel, log-spectral."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from percloss import distances
+from percloss._typing import PerItem, Wave
+from percloss.dsp.safe import db_to_power, log_power, magnitude
+from percloss.errors import ArgumentError
+from percloss.frontends import MelSpectrum, Stft
+from percloss.measure import Measure, register
+from percloss.spec import Spec
+
+BOUNDS = (0.0, math.inf)
+
+
+@register
+class STFTDistance(Measure):
+    r"""Distance of short-time magnitude spectra.  Lower is better; 0 where the magnitudes are equal.
+
+    .. math::
+        w_c \frac{\lVert |S| - |\hat S| \rVert_F}{\lVert S \rVert_F}
+        + w_l \operatorname{mean}\bigl|\ln|\hat S| - \ln|S|\bigr| + w_m \operatorname{mean}\bigl||\hat S| - |S|\bigr|
+
+    The first term, spectral convergence, is taken per item, so that items never mix; it is left out for an item whose
+    reference is silent. ``floor_db`` is added to the power of each bin [dB re a full-scale sine]: no bin is ever
+    without a gradient. It does not hear phase.
+
+    Args:
+        n_fft: Transform length [samples].
+        hop_length: Step between frames [samples]; ``None`` is a quarter of the window.
+        win_length: Length of the Hann window [samples]; ``None`` is ``n_fft``.
+        convergence: Weight of the first term.
+        log: Weight of the second.
+        linear: Weight of the third.
+        floor_db: See above.
+
+    Shape:
+        est, ref: (batch, channels, time). Returns (batch, channels).
+
+    Example:
+        >>> ref = torch.sin(torch.arange(8000) / 4)[None, None]
+        >>> STFTDistance(linear=1.0, log=0.0, convergence=0.0)(ref, ref)
+        tensor([[0.]])
+
+    References:
+        [arik2019]_ for the terms; [yamamoto2020]_ for their sum.
+    """
+
+    spec = Spec(
+        name="stft",
+        title="STFT magnitude distance",
+        unit="1",
+        better="lower",
+        bounds=BOUNDS,
+        perfect=0.0,
+        invariant_to=frozenset({"polarity"}),
+        cite=("arik2019", "yamamoto2020"),
+    )
+
+    def __init__(
+        self,
+        n_fft: int = 1024,
+        hop_length: int | None = None,
+        win_length: int | None = None,
+        *,
+        convergence: float = 1.0,
+        log: float = 1.0,
+        linear: float = 0.0,
+        floor_db: float = -120.0,
+    ) -> None:
+        super().__init__()
+        if min(convergence, log, linear) < 0 or convergence + log + linear == 0:
+            raise ArgumentError(
+                f"stft: got weights convergence={convergence}, log={log}, linear={linear}; "
+                f"needed are none below 0 and one above."
+            )
+        self.front = Stft(n_fft, hop_length, win_length)
+        self.n_fft, self.hop_length, self.win_length = n_fft, hop_length, win_length
+        self.convergence, self.log, self.linear, self.floor_db = convergence, log, linear, floor_db
+        self.min_samples = n_fft // 2 + 1
+
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        floor = db_to_power(self.floor_db)
+        est_power, ref_power = self.front.power(est), self.front.power(ref)
+        value = torch.zeros_like(est[..., 0])
+        if self.log:
+            ratio = log_power(est_power, floor) - log_power(ref_power, floor)
+            value = value + self.log / 2 * ratio.abs().flatten(2).mean(-1)
+        if self.convergence or self.linear:
+            magnitudes = magnitude(est_power, floor), magnitude(ref_power, floor)
+        if self.convergence:
+            value = value + self.convergence * distances.convergence(*magnitudes, floor)
+        if self.linear:
+            value = value + self.linear * distances.mean_absolute(*magnitudes)
+        return value
+
+
+class _MeanOf(Measure):
+    """The mean of several measures, each judging the same pair at a resolution of its own."""
+
+    scales: nn.ModuleList
+
+    def _hold(self, scales: Sequence[Measure]) -> None:
+        if not scales:
+            raise ArgumentError(f"{self.spec.name}: got no resolution; needed is at least one, such as n_ffts=(1024,).")
+        self.scales = nn.ModuleList(scales)
+        self.min_samples = max(scale.min_samples for scale in scales)
+
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        values: list[Tensor] = [scale.compare(est, ref) for scale in self.scales]  # type: ignore[operator]
+        return torch.stack(values).mean(0)
+
+
+@register
+class MultiResolutionSTFTDistance(_MeanOf):
+    r"""Mean of the STFT magnitude distance over several resolutions.  Lower is better; 0 where magnitudes are equal.
+
+    No single window is right for both onsets and partials: what one resolution smears another resolves.
+
+    Args:
+        n_ffts: Transform lengths [samples]; each has a Hann window of that length.
+        hop_lengths: Steps [samples]; ``None`` is a quarter of each.
+        win_lengths: Window lengths [samples]; ``None`` is ``n_ffts``.
+        convergence: Weight of spectral convergence.
+        log: Weight of the log-magnitude term.
+        linear: Weight of the magnitude term.
+        floor_db: Added to the power of each bin [dB re a full-scale sine].
+
+    Shape:
+        est, ref: (batch, channels, time). Returns (batch, channels).
+
+    Example:
+        >>> ref = torch.sin(torch.arange(8000) / 4)[None, None]
+        >>> MultiResolutionSTFTDistance()(-ref, ref)
+        tensor([[0.]])
+
+    References:
+        [yamamoto2020]_.
+    """
+
+    spec = Spec(
+        name="mrstft",
+        title="Multi-resolution STFT distance",
+        unit="1",
+        better="lower",
+        bounds=BOUNDS,
+        perfect=0.0,
+        invariant_to=frozenset({"polarity"}),
+        cite=("yamamoto2020",),
+    )
+
+    def __init__(
+        self,
+        n_ffts: Sequence[int] = (512, 1024, 2048),
+        hop_lengths: Sequence[int] | None = None,
+        win_lengths: Sequence[int] | None = None,
+        *,
+        convergence: float = 1.0,
+        log: float = 1.0,
+        linear: float = 0.0,
+        floor_db: float = -120.0,
+    ) -> None:
+        super().__init__()
+        self.n_ffts = tuple(n_ffts)
+        self.hop_lengths = None if hop_lengths is None else tuple(hop_lengths)
+        self.win_lengths = None if win_lengths is None else tuple(win_lengths)
+        self.convergence, self.log, self.linear, self.floor_db = convergence, log, linear, floor_db
+        nones = [None] * len(self.n_ffts)
+        sizes = (self.n_ffts, self.hop_lengths or nones, self.win_lengths or nones)
+        if len({len(size) for size in sizes}) != 1:
+            raise ArgumentError(f"mrstft: got {sizes}; needed are as many hop_lengths and win_lengths as n_ffts.")
+        self._hold(
+            [
+                STFTDistance(*size, convergence=convergence, log=log, linear=linear, floor_db=floor_db)
+                for size in zip(*sizes, strict=True)
+            ]
+        )
+
+
+@register
+class MelDistance(Measure):
+    r"""Mean distance of log mel magnitudes.  Lower is better; 0 where they are equal.
+
+    .. math:: \frac{1}{KN}\sum_{k,n} \bigl|\ln \hat M_{kn} - \ln M_{kn}\bigr|, \qquad
+        M = B\,\sqrt{|S|^2 + \epsilon}
+
+    with a bank :math:`B` of triangles on Slaney's mel scale whose weights sum to one. A band without a bin is an error
+    when the measure is built, not a nan in training.
+
+    Args:
+        sample_rate: Of both signals [Hz].
+        n_mels: Number of bands.
+        n_fft: Transform length [samples].
+        hop_length: Step between frames [samples]; ``None`` is a quarter of ``n_fft``.
+        f_min: Lower edge of the first band [Hz].
+        f_max: Upper edge of the last band [Hz]; ``None`` is half the sample rate.
+        scale: Slaney's or HTK's mel.
+        floor_db: :math:`\epsilon`, added to the power of each bin [dB re a full-scale sine].
+
+    Shape:
+        est, ref: (batch, channels, time). Returns (batch, channels).
+
+    Example:
+        >>> ref = torch.sin(torch.arange(8000) / 4)[None, None]
+        >>> MelDistance(16_000)(0.5 * ref, ref) < 0.7
+        tensor([[True]])
+
+    References:
+        [kong2020]_, where it is the reconstruction loss; [slaney1998]_ for the bank.
+    """
+
+    spec = Spec(
+        name="mel",
+        title="Log mel distance",
+        unit="1",
+        better="lower",
+        bounds=BOUNDS,
+        perfect=0.0,
+        invariant_to=frozenset({"polarity", "swap"}),
+        cite=("kong2020", "slaney1998"),
+    )
+
+    def __init__(
+        self,
+        sample_rate: int,
+        *,
+        n_mels: int = 80,
+        n_fft: int = 2048,
+        hop_length: int | None = None,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        scale: Literal["mel_slaney", "mel_htk"] = "mel_slaney",
+        floor_db: float = -120.0,
+    ) -> None:
+        super().__init__()
+        self.front = MelSpectrum(sample_rate, n_mels, n_fft, hop_length, f_min, f_max, scale)
+        self.sample_rate, self.n_mels, self.n_fft, self.hop_length = sample_rate, n_mels, n_fft, hop_length
+        self.f_min, self.f_max, self.scale, self.floor_db = f_min, f_max, scale, floor_db
+        self.min_samples = n_fft // 2 + 1
+
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        floor = db_to_power(self.floor_db)
+        return distances.mean_absolute(self.front(est, floor).log(), self.front(ref, floor).log())
+
+
+@register
+class MultiScaleMelDistance(_MeanOf):
+    r"""Mean of the log mel distance over several resolutions, each with its own number of bands.  Lower is better.
+
+    The defaults are the seven scales of the Descript audio codec: few bands where the window is short, many where it
+    is long, and none of them empty.
+
+    Args:
+        sample_rate: Of both signals [Hz].
+        n_mels: Number of bands at each resolution.
+        n_ffts: Transform lengths [samples].
+        f_min: Lower edge of the first band [Hz].
+        f_max: Upper edge of the last band [Hz]; ``None`` is half the sample rate.
+        floor_db: Added to the power of each bin [dB re a full-scale sine].
+
+    Shape:
+        est, ref: (batch, channels, time). Returns (batch, channels).
+
+    Example:
+        >>> ref = torch.sin(torch.arange(8000) / 4)[None, None]
+        >>> MultiScaleMelDistance(44_100)(ref, ref)
+        tensor([[0.]])
+
+    References:
+        [kumar2023]_.
+    """
+
+    spec = Spec(
+        name="multi_scale_mel",
+        title="Multi-scale log mel distance",
+        unit="1",
+        better="lower",
+        bounds=BOUNDS,
+        perfect=0.0,
+        invariant_to=frozenset({"polarity", "swap"}),
+        cite=("kumar2023",),
+    )
+
+    def __init__(
+        self,
+        sample_rate: int,
+        *,
+        n_mels: Sequence[int] = (5, 10, 20, 40, 80, 160, 320),
+        n_ffts: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048),
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        floor_db: float = -120.0,
+    ) -> None:
+        super().__init__()
+        self.sample_rate, self.n_mels, self.n_ffts = sample_rate, tuple(n_mels), tuple(n_ffts)
+        self.f_min, self.f_max, self.floor_db = f_min, f_max, floor_db
+        if len(self.n_mels) != len(self.n_ffts):
+            raise ArgumentError(f"multi_scale_mel: got n_mels={n_mels}, n_ffts={n_ffts}; needed are as many of each.")
+        self._hold(
+            [
+                MelDistance(sample_rate, n_mels=bands, n_fft=n_fft, f_min=f_min, f_max=f_max, floor_db=floor_db)
+                for bands, n_fft in zip(self.n_mels, self.n_ffts, strict=True)
+            ]
+        )
+
+
+@register
+class LogSpectralDistance(Measure):
+    r"""Log-spectral distance, in dB.  Lower is better; 0 where the power spectra are equal.
+
+    .. math:: \frac1N\sum_n \sqrt{\frac1K\sum_k \Bigl(10\log_{10}\frac{|\hat S_{kn}|^2}{|S_{kn}|^2}\Bigr)^2}
+
+    There is no standard: papers on bandwidth extension leave out the factor 10, so that their values are a tenth of
+    these. Transform and floor are stated here and are part of the number.
+
+    Args:
+        n_fft: Length of the Hann window and transform [samples].
+        hop_length: Step between frames [samples]; ``None`` is a quarter of ``n_fft``.
+        floor_db: Added to the power of each bin [dB re a full-scale sine].
+
+    Shape:
+        est, ref: (batch, channels, time). Returns (batch, channels).
+
+    Example:
+        >>> ref = torch.sin(torch.arange(8000) / 4)[None, None]
+        >>> LogSpectralDistance()(ref, ref)
+        tensor([[0.]])
+
+    References:
+        [gray1976]_.
+    """
+
+    spec = Spec(
+        name="lsd",
+        title="Log-spectral distance",
+        unit="dB",
+        better="lower",
+        bounds=BOUNDS,
+        perfect=0.0,
+        invariant_to=frozenset({"polarity", "swap"}),
+        cite=("gray1976",),
+    )
+
+    def __init__(self, n_fft: int = 2048, hop_length: int | None = None, *, floor_db: float = -120.0) -> None:
+        super().__init__()
+        self.front = Stft(n_fft, hop_length)
+        self.n_fft, self.hop_length, self.floor_db = n_fft, hop_length, floor_db
+        self.min_samples = n_fft // 2 + 1
+
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        floor = db_to_power(self.floor_db)
+        ratio = log_power(self.front.power(est), floor) - log_power(self.front.power(ref), floor)
+        per_frame = torch.linalg.vector_norm(ratio, dim=2) / math.sqrt(ratio.shape[2])
+        value: Tensor = per_frame.mean(-1)
+        return 10 / math.log(10) * value

@@ -1,0 +1,268 @@
+"""Speech quality and intelligibility by the reference packages: PESQ (pesq, a build of ITU's C code), STOI (pystoi)."""
+
+import math
+import subprocess
+import sys
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from percloss._optional import require
+from percloss._typing import PerItem, Wave
+from percloss.measure import Measure, check_rate, register
+from percloss.spec import Spec
+
+Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+
+# ITU's code keeps utterances in a table of 50 rows and writes past its end, which kills the process. An utterance and
+# the pause after it last 400 ms at least, so that nothing under this many seconds can overrun the table.
+SAFE_SECONDS = 20.0
+
+_PESQ_ALONE = """
+import sys, numpy, pesq
+rate, mode = int(sys.argv[1]), sys.argv[2]
+ref, est = numpy.frombuffer(sys.stdin.buffer.read(), numpy.float32).reshape(2, -1)
+print(repr(float(pesq.pesq(rate, ref, est, mode))))
+"""
+
+
+class _ByPackage(Measure):
+    """A measure another package computes, channel by channel, on the CPU and without a gradient."""
+
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        pairs = zip(_arrays(est), _arrays(ref), strict=True)
+        return est.new_tensor([self._outcome(e, r)[0] for e, r in pairs]).view(est.shape[:2])
+
+    def undefined_because(self, est: Tensor, ref: Tensor) -> str:
+        outcomes = [self._outcome(e, r)[1] for e, r in zip(_arrays(est), _arrays(ref), strict=True)]
+        return next((reason for reason in outcomes if reason), "not defined for this item")
+
+    @abstractmethod
+    def _outcome(self, est: Array, ref: Array) -> tuple[float, str]:
+        """The value and an empty string, or nan and why."""
+
+
+def _arrays(x: Tensor) -> Iterator[Array]:
+    return iter(x.detach().cpu().flatten(0, -2).numpy())
+
+
+class _PESQ(_ByPackage):
+    """Calls the package; the two final classes say at which rates and in which of its modes."""
+
+    mode: str
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        check_rate(self.spec, sample_rate)
+        self.sample_rate = sample_rate
+        require("pesq", extra="speech")
+
+    def _outcome(self, est: Array, ref: Array) -> tuple[float, str]:
+        if not ref.any() or not est.any():
+            return math.nan, f"{'estimate' if ref.any() else 'reference'} is silent"
+        if est.size > SAFE_SECONDS * self.sample_rate:
+            return self._outcome_alone(est, ref)
+        backend = require("pesq", extra="speech")
+        try:
+            return float(backend.pesq(self.sample_rate, ref, est, self.mode)), ""
+        except backend.NoUtterancesError:
+            return math.nan, "no utterance detected"
+        except backend.BufferTooShortError:
+            return math.nan, "shorter than 0.25 s"
+        except ValueError as error:  # what the package makes of a nan inside
+            return math.nan, f"pesq failed: {error}"
+
+    def _outcome_alone(self, est: Array, ref: Array) -> tuple[float, str]:
+        """The same in a process of its own, which may die."""
+        done = subprocess.run(
+            [sys.executable, "-c", _PESQ_ALONE, str(self.sample_rate), self.mode],
+            input=np.stack([ref, est]).astype(np.float32).tobytes(),
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            return float(done.stdout), ""
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        if done.returncode < 0 or not said:
+            return math.nan, "more utterances than pesq can hold (50): score shorter excerpts"
+        return math.nan, "no utterance detected" if "NoUtterancesError" in said[0] else f"pesq failed: {said[0]}"
+
+
+@register
+class PESQNarrowBand(_PESQ):
+    """Perceptual evaluation of speech quality, narrow band.  MOS-LQO, higher is better; 4.549 where est is ref.
+
+    The reference implementation of ITU-T P.862 with the mapping of P.862.1, by the package ``pesq``: on the CPU,
+    without a gradient. It listens between 300 and 3100 Hz and to level-normalised, time-aligned signals. An item it
+    cannot score, such as silence, is nan; no item is ever dropped. P.862.3 recommends clips of 8 to 12 s.
+
+    Args:
+        sample_rate: 8000 or 16000 [Hz].
+
+    Shape:
+        est, ref: (batch, channels, time). Returns (batch, channels).
+
+    References:
+        [itu2001]_; [itu2003]_ for the mapping.
+    """
+
+    mode = "nb"
+    spec = Spec(
+        name="pesq_nb",
+        title="PESQ, narrow band",
+        unit="MOS-LQO",
+        better="higher",
+        bounds=(0.999, 4.999),
+        perfect=4.5486,
+        sample_rates=frozenset({8000, 16000}),
+        differentiable=False,
+        compiles=False,
+        silent_reference="undefined",
+        invariant_to=frozenset({"gain", "level", "polarity"}),
+        cite=("itu2001", "itu2003"),
+        extra="speech",
+        implementation="pesq",
+    )
+
+
+@register
+class PESQWideBand(_PESQ):
+    """Perceptual evaluation of speech quality, wide band.  MOS-LQO, higher is better; 4.644 where est is ref.
+
+    The reference implementation of ITU-T P.862.2 (without corrigendum 2 of 2018, as most papers report it), by the
+    package ``pesq``: on the CPU, without a gradient. An item it cannot score, such as silence, is nan; no item is ever
+    dropped. P.862.3 recommends clips of 8 to 12 s.
+
+    Args:
+        sample_rate: 16000 [Hz].
+
+    Shape:
+        est, ref: (batch, channels, time). Returns (batch, channels).
+
+    References:
+        [itu2007]_; [itu2001]_ for the model.
+    """
+
+    mode = "wb"
+    spec = Spec(
+        name="pesq_wb",
+        title="PESQ, wide band",
+        unit="MOS-LQO",
+        better="higher",
+        bounds=(0.999, 4.999),
+        perfect=4.6439,
+        sample_rates=frozenset({16000}),
+        differentiable=False,
+        compiles=False,
+        silent_reference="undefined",
+        invariant_to=frozenset({"gain", "level", "polarity"}),
+        cite=("itu2007", "itu2001"),
+        extra="speech",
+        implementation="pesq",
+    )
+
+
+class _STOI(_ByPackage):
+    """Calls the package; the two final classes say which form."""
+
+    extended: bool
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        check_rate(self.spec, sample_rate)
+        self.sample_rate = sample_rate
+        require("pystoi", extra="stoi")
+
+    def _outcome(self, est: Array, ref: Array) -> tuple[float, str]:
+        if not ref.any():
+            return math.nan, "reference is silent"
+        backend = require("pystoi", extra="stoi")
+        # pystoi dithers ESTOI with the global generator: seed it, and leave it as it was.
+        state = np.random.get_state()  # noqa: NPY002
+        np.random.seed(0)  # noqa: NPY002
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", RuntimeWarning)
+                return float(backend.stoi(ref, est, self.sample_rate, extended=self.extended)), ""
+        except (RuntimeWarning, np.exceptions.AxisError):  # AxisError: not even one frame
+            return math.nan, "less than 0.4 s of speech"
+        except ValueError as error:
+            return math.nan, f"pystoi failed: {error}"
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+
+
+@register
+class STOI(_STOI):
+    """Short-time objective intelligibility, from -1 to 1.  Higher is better; 1 where est is ref.
+
+    The correlation of third-octave envelopes between 150 Hz and 4.3 kHz in segments of 384 ms, by the package
+    ``pystoi``: on the CPU, without a gradient. Frames 40 dB below the loudest of the reference are left out; an item
+    with less than 384 ms left is nan.
+
+    Args:
+        sample_rate: Of both signals [Hz]; resampled to 10 kHz inside, as the authors define it.
+
+    Shape:
+        est, ref: (batch, channels, time). Returns (batch, channels).
+
+    References:
+        [taal2011]_, eq. 5 and 6.
+    """
+
+    extended = False
+    spec = Spec(
+        name="stoi",
+        title="STOI",
+        unit="1",
+        better="higher",
+        bounds=(-1.0, 1.0),
+        perfect=1.0,
+        differentiable=False,
+        compiles=False,
+        silent_reference="undefined",
+        invariant_to=frozenset({"gain", "level", "polarity"}),
+        cite=("taal2011",),
+        extra="stoi",
+        implementation="pystoi",
+    )
+
+
+@register
+class ESTOI(_STOI):
+    """Extended short-time objective intelligibility, from -1 to 1.  Higher is better; 1 where est is ref.
+
+    As STOI, with spectra instead of envelopes correlated, which tells modulated maskers apart. By the package
+    ``pystoi``, whose dither is seeded here, so that the same item scores the same twice.
+
+    Args:
+        sample_rate: Of both signals [Hz]; resampled to 10 kHz inside.
+
+    Shape:
+        est, ref: (batch, channels, time). Returns (batch, channels).
+
+    References:
+        [jensen2016]_.
+    """
+
+    extended = True
+    spec = Spec(
+        name="estoi",
+        title="Extended STOI",
+        unit="1",
+        better="higher",
+        bounds=(-1.0, 1.0),
+        perfect=1.0,
+        differentiable=False,
+        compiles=False,
+        silent_reference="undefined",
+        invariant_to=frozenset({"gain", "level", "polarity"}),
+        cite=("jensen2016",),
+        extra="stoi",
+        implementation="pystoi",
+    )

@@ -1,0 +1,94 @@
+"""What a measure claims about itself: printed by ``percloss info``, listed in the docs, tested by the contract."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from percloss.errors import ArgumentError
+
+Takes = Literal["pair", "joint", "sources"]
+Invariance = Literal["gain", "level", "polarity", "swap"]
+
+INVARIANCES: dict[Invariance, str] = {
+    "gain": "the estimate may be scaled by any positive factor",
+    "level": "estimate and reference may be scaled together",
+    "polarity": "the estimate may be flipped in sign",
+    "swap": "estimate and reference may change places",
+}
+
+SHAPES: dict[Takes, tuple[str, str]] = {
+    "pair": ("(batch, channels, time)", "(batch, channels)"),
+    "joint": ("(batch, channels, time)", "(batch, 1)"),
+    "sources": ("(batch, sources, channels, time)", "(batch, sources)"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """The claims of one measure. Every field is tested, in both directions where it has two.
+
+    Args:
+        name: Lower-case name in the catalogue and on the command line.
+        title: What people call it.
+        unit: Unit of the value, ``"1"`` where it has none.
+        better: Which direction is better.
+        bounds: Lowest and highest value it can take.
+        perfect: Its value where the estimate is the reference; ``None`` where that depends on the signal.
+        takes: The shape of its input, see ``SHAPES``. In ``joint`` the channels are judged together.
+        needs: Keyword tensors it must be given beside estimate and reference, shaped like them (``mix``).
+        sample_rates: The rates it is defined at [Hz]; ``None`` is every rate.
+        differentiable: Whether gradients reach the estimate, so that it may be a loss.
+        compiles: Whether ``torch.compile(fullgraph=True)`` takes it.
+        silent_reference: Whether a digitally silent reference leaves it ``"undefined"`` (nan) or ``"defined"``.
+        invariant_to: What it does not hear, see ``INVARIANCES``. What is not listed here, it must hear.
+        cite: Keys into references.bib.
+        extra: The extra of percloss that it needs, ``None`` where torch is enough.
+        implementation: Package that computes it, where that is not percloss itself.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    bounds: tuple[float, float]
+    perfect: float | None
+    takes: Takes = "pair"
+    needs: tuple[str, ...] = ()
+    sample_rates: frozenset[int] | None = None
+    differentiable: bool = True
+    compiles: bool = True
+    silent_reference: Literal["defined", "undefined"] = "defined"
+    invariant_to: frozenset[Invariance] = frozenset()
+    cite: tuple[str, ...] = ()
+    extra: str | None = None
+    implementation: str | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.bounds
+        problems = [
+            (not re.fullmatch(r"[a-z][a-z0-9_]*", self.name), "name must be lower case letters, digits and _"),
+            (self.better not in ("higher", "lower"), 'better must be "higher" or "lower"'),
+            (not low < high, "bounds must be (lowest, highest)"),
+            (self.perfect is not None and not low <= self.perfect <= high, "perfect must lie within bounds"),
+            (self.perfect is not None and math.isnan(self.perfect), "perfect must be a number or None"),
+            (self.takes not in get_args(Takes), f"takes must be one of {', '.join(get_args(Takes))}"),
+            (not self.invariant_to <= INVARIANCES.keys(), f"invariant_to takes {', '.join(INVARIANCES)}"),
+        ]
+        for wrong, needed in problems:
+            if wrong:
+                raise ArgumentError(f"Spec {self.name!r}: got {self}; {needed}.")
+
+    @property
+    def sign(self) -> int:
+        """What the value is multiplied by to become a loss: 1 where lower is better, -1 where higher is."""
+        return 1 if self.better == "lower" else -1
+
+    @property
+    def arrow(self) -> str:
+        """The direction of better as one character, for tables."""
+        return "↑" if self.better == "higher" else "↓"
+
+    def rates(self) -> str:
+        """The sample rates as words."""
+        return "any" if self.sample_rates is None else ", ".join(str(rate) for rate in sorted(self.sample_rates))
