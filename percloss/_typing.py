@@ -14,8 +14,7 @@ if TYPE_CHECKING or not os.environ.get("PERCLOSS_SHAPES"):
     Sources: TypeAlias = Tensor
     PerItem: TypeAlias = Tensor
     Spectrum: TypeAlias = Tensor
-    Bands: TypeAlias = Tensor
-    Bank: TypeAlias = Tensor
+    Bins: TypeAlias = Tensor
 else:
     from jaxtyping import Complex, Float
 
@@ -23,5 +22,4 @@ else:
     Sources = Float[Tensor, "batch sources channels time"]
     PerItem = Float[Tensor, "batch channels"]
     Spectrum = Complex[Tensor, "batch channels bins frames"]
-    Bands = Float[Tensor, "batch channels bands frames"]
-    Bank = Float[Tensor, "bands bins"]
+    Bins = Float[Tensor, "batch channels _ frames"]

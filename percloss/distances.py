@@ -2,7 +2,7 @@
 
 import torch
 
-from percloss._typing import Bands, PerItem, Wave
+from percloss._typing import Bins, PerItem, Wave
 from percloss.dsp.safe import ratio_db, undefined_where
 
 
@@ -44,12 +44,12 @@ def sd_sdr(est: Wave, ref: Wave) -> PerItem:
     return undefined_where(energy(ref) == 0, ratio_db(energy(target), energy(est - ref)))
 
 
-def mean_absolute(est: Bands, ref: Bands) -> PerItem:
+def mean_absolute(est: Bins, ref: Bins) -> PerItem:
     """Mean of |est - ref| over everything but batch and channels."""
     return (est - ref).abs().flatten(2).mean(-1)
 
 
-def convergence(est: Bands, ref: Bands, floor: float) -> PerItem:
+def convergence(est: Bins, ref: Bins, floor: float) -> PerItem:
     """Spectral convergence of two magnitudes: Frobenius norm of the difference over that of the reference, per item.
 
     A reference whose mean power is below ``floor`` has nothing to converge to: the distance is 0 there, without a

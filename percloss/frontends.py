@@ -1,15 +1,13 @@
 """Front ends: waveform in, representation out. They own every window and filter bank, as constants."""
 
 from collections.abc import Callable
-from typing import Literal
 
 from torch import Tensor, nn
 
-from percloss._typing import Bands, Spectrum, Wave
+from percloss._typing import Bins, Spectrum, Wave
 from percloss.dsp import filterbanks
 from percloss.dsp.resample import resample, resample_kernel
-from percloss.dsp.safe import magnitude
-from percloss.dsp.scales import SCALES
+from percloss.dsp.scales import Scale
 from percloss.dsp.stft import hann, power, stft
 from percloss.errors import ArgumentError
 
@@ -70,51 +68,49 @@ class Stft(FrontEnd):
         """The complex spectrum."""
         return stft(x, self.window.to(x.dtype), n_fft=self.n_fft, hop_length=self.hop_length)
 
-    def power(self, x: Wave) -> Bands:
+    def power(self, x: Wave) -> Bins:
         """The power spectrum; a full-scale sine peaks at 1."""
         return power(self(x))
 
 
-class MelSpectrum(FrontEnd):
-    """Magnitudes on a mel scale, each band the weighted mean of the bins it covers.
+class Bands(FrontEnd):
+    """Bins gathered into bands on a scale of hearing, each band the weighted mean of the bins it covers.
 
-    Weights sum to one in each band, so that a band never exceeds the magnitude scale of ``Stft``.
+    The triangles' weights sum to one in each band, so that a band is never larger than its largest bin. A band without
+    a bin is an EmptyBandError.
 
     Args:
+        scale: A row of ``dsp.scales.SCALES``.
         sample_rate: Of the signals [Hz].
-        n_mels: Number of bands.
+        n_bands: Number of bands.
         n_fft: Transform length [samples].
-        hop_length: Step between frames [samples]; ``None`` is a quarter of ``n_fft``.
         f_min: Lower edge of the first band [Hz].
         f_max: Upper edge of the last band [Hz]; ``None`` is half the sample rate.
-        scale: Slaney's or HTK's mel.
 
     Shape:
-        (batch, channels, time) -> (batch, channels, n_mels, frames)
+        (batch, channels, bins, frames) -> (batch, channels, n_bands, frames)
     """
 
     bank: Tensor
 
     def __init__(
         self,
+        scale: Scale,
         sample_rate: int,
-        n_mels: int,
+        n_bands: int,
         n_fft: int,
-        hop_length: int | None = None,
         f_min: float = 0.0,
         f_max: float | None = None,
-        scale: Literal["mel_slaney", "mel_htk"] = "mel_slaney",
     ) -> None:
         super().__init__()
-        self.stft = Stft(n_fft, hop_length)
         bank = filterbanks.triangular_bank(
-            SCALES[scale], sample_rate=sample_rate, n_fft=n_fft, n_bands=n_mels, f_min=f_min, f_max=f_max, norm="none"
+            scale, sample_rate=sample_rate, n_fft=n_fft, n_bands=n_bands, f_min=f_min, f_max=f_max, norm="none"
         )
         self.constant("bank", bank / bank.sum(1, keepdim=True))
 
-    def forward(self, x: Wave, floor: float) -> Bands:
-        """Band magnitudes; ``floor`` [power] is added to each bin's power."""
-        return self.bank.to(x.dtype) @ magnitude(self.stft.power(x), floor)
+    def forward(self, bins: Bins) -> Bins:
+        """The bands of a magnitude or power spectrum."""
+        return self.bank.to(bins.dtype) @ bins
 
 
 class Resampler(FrontEnd):

@@ -1,6 +1,7 @@
 """Distances of spectral magnitudes: STFT at one and at several resolutions, mel, multi-scale mel, log-spectral."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -8,18 +9,38 @@ import torch
 from torch import Tensor, nn
 
 from percloss import distances
-from percloss._typing import PerItem, Wave
+from percloss._typing import PerItem, Spectrum, Wave
 from percloss.dsp.safe import db_to_power, log_power, magnitude
+from percloss.dsp.scales import SCALES
+from percloss.dsp.stft import power
 from percloss.errors import ArgumentError
-from percloss.frontends import MelSpectrum, Stft
+from percloss.frontends import Bands, Stft
 from percloss.measure import Measure, register
 from percloss.spec import Spec
 
 BOUNDS = (0.0, math.inf)
 
 
+class SpectralMeasure(Measure):
+    """A measure of two short-time spectra. It names its front end, so that measures with the same one can share it."""
+
+    front: Stft
+
+    @abstractmethod
+    def distance(self, est: Spectrum, ref: Spectrum) -> PerItem:
+        """The equation, of the two complex spectra that ``front`` makes."""
+
+    def transform(self, front: Stft) -> None:
+        """Take ``front`` as the front end; half its window must fit into a signal."""
+        self.front = front
+        self.min_samples = front.n_fft // 2 + 1
+
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        return self.distance(self.front(est), self.front(ref))
+
+
 @register
-class STFTDistance(Measure):
+class STFTDistance(SpectralMeasure):
     r"""Distance of short-time magnitude spectra.  Lower is better; 0 where the magnitudes are equal.
 
     .. math::
@@ -79,15 +100,14 @@ class STFTDistance(Measure):
                 f"stft: got weights convergence={convergence}, log={log}, linear={linear}; "
                 f"needed are none below 0 and one above."
             )
-        self.front = Stft(n_fft, hop_length, win_length)
+        self.transform(Stft(n_fft, hop_length, win_length))
         self.n_fft, self.hop_length, self.win_length = n_fft, hop_length, win_length
         self.convergence, self.log, self.linear, self.floor_db = convergence, log, linear, floor_db
-        self.min_samples = n_fft // 2 + 1
 
-    def compare(self, est: Wave, ref: Wave) -> PerItem:
+    def distance(self, est: Spectrum, ref: Spectrum) -> PerItem:
         floor = db_to_power(self.floor_db)
-        est_power, ref_power = self.front.power(est), self.front.power(ref)
-        value = torch.zeros_like(est[..., 0])
+        est_power, ref_power = power(est), power(ref)
+        value = torch.zeros_like(est_power[..., 0, 0])
         if self.log:
             ratio = log_power(est_power, floor) - log_power(ref_power, floor)
             value = value + self.log / 2 * ratio.abs().flatten(2).mean(-1)
@@ -183,7 +203,7 @@ class MultiResolutionSTFTDistance(_MeanOf):
 
 
 @register
-class MelDistance(Measure):
+class MelDistance(SpectralMeasure):
     r"""Mean distance of log mel magnitudes.  Lower is better; 0 where they are equal.
 
     .. math:: \frac{1}{KN}\sum_{k,n} \bigl|\ln \hat M_{kn} - \ln M_{kn}\bigr|, \qquad
@@ -238,14 +258,14 @@ class MelDistance(Measure):
         floor_db: float = -120.0,
     ) -> None:
         super().__init__()
-        self.front = MelSpectrum(sample_rate, n_mels, n_fft, hop_length, f_min, f_max, scale)
+        self.transform(Stft(n_fft, hop_length))
+        self.bands = Bands(SCALES[scale], sample_rate, n_mels, n_fft, f_min, f_max)
         self.sample_rate, self.n_mels, self.n_fft, self.hop_length = sample_rate, n_mels, n_fft, hop_length
         self.f_min, self.f_max, self.scale, self.floor_db = f_min, f_max, scale, floor_db
-        self.min_samples = n_fft // 2 + 1
 
-    def compare(self, est: Wave, ref: Wave) -> PerItem:
+    def distance(self, est: Spectrum, ref: Spectrum) -> PerItem:
         floor = db_to_power(self.floor_db)
-        return distances.mean_absolute(self.front(est, floor).log(), self.front(ref, floor).log())
+        return distances.mean_absolute(*(self.bands(magnitude(power(x), floor)).log() for x in (est, ref)))
 
 
 @register
@@ -310,7 +330,7 @@ class MultiScaleMelDistance(_MeanOf):
 
 
 @register
-class LogSpectralDistance(Measure):
+class LogSpectralDistance(SpectralMeasure):
     r"""Log-spectral distance, in dB.  Lower is better; 0 where the power spectra are equal.
 
     .. math:: \frac1N\sum_n \sqrt{\frac1K\sum_k \Bigl(10\log_{10}\frac{|\hat S_{kn}|^2}{|S_{kn}|^2}\Bigr)^2}
@@ -348,13 +368,12 @@ class LogSpectralDistance(Measure):
 
     def __init__(self, n_fft: int = 2048, hop_length: int | None = None, *, floor_db: float = -120.0) -> None:
         super().__init__()
-        self.front = Stft(n_fft, hop_length)
+        self.transform(Stft(n_fft, hop_length))
         self.n_fft, self.hop_length, self.floor_db = n_fft, hop_length, floor_db
-        self.min_samples = n_fft // 2 + 1
 
-    def compare(self, est: Wave, ref: Wave) -> PerItem:
+    def distance(self, est: Spectrum, ref: Spectrum) -> PerItem:
         floor = db_to_power(self.floor_db)
-        ratio = log_power(self.front.power(est), floor) - log_power(self.front.power(ref), floor)
+        ratio = log_power(power(est), floor) - log_power(power(ref), floor)
         per_frame = torch.linalg.vector_norm(ratio, dim=2) / math.sqrt(ratio.shape[2])
         value: Tensor = per_frame.mean(-1)
         return 10 / math.log(10) * value
