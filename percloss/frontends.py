@@ -8,7 +8,7 @@ from percloss._typing import Bins, Spectrum, Wave
 from percloss.dsp import filterbanks
 from percloss.dsp.resample import resample, resample_kernel
 from percloss.dsp.scales import Scale
-from percloss.dsp.stft import hann, power, stft
+from percloss.dsp.stft import hann, power, stft, stft_adjoint
 from percloss.errors import ArgumentError
 
 
@@ -67,6 +67,16 @@ class Stft(FrontEnd):
     def forward(self, x: Wave) -> Spectrum:
         """The complex spectrum."""
         return stft(x, self.window.to(x.dtype), n_fft=self.n_fft, hop_length=self.hop_length)
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """What two front ends have in common if they make the same spectrum."""
+        return self.n_fft, self.hop_length, self.win_length
+
+    def adjoint(self, gradient: Tensor, time: int) -> Tensor:
+        """Carry a gradient of the spectrum, (rows, bins, frames), back to ``time`` samples of each row."""
+        window = self.window.to(gradient.real.dtype)
+        return stft_adjoint(gradient, window, n_fft=self.n_fft, hop_length=self.hop_length, time=time)
 
     def power(self, x: Wave) -> Bins:
         """The power spectrum; a full-scale sine peaks at 1."""

@@ -87,10 +87,51 @@ def stft(x: Tensor, window: Tensor, *, n_fft: int, hop_length: int, center: bool
             f"stft: a signal of {x.shape[-1]} samples came; n_fft={n_fft} without centring needs {n_fft} or more; "
             f"give a longer signal or use center=True."
         )
-    before = (n_fft - win_length) // 2
-    taper = torch.nn.functional.pad(window.to(x.dtype), (before, n_fft - win_length - before))
-    spectra: Tensor = torch.fft.rfft(x.unfold(-1, n_fft, hop_length) * taper)
+    spectra: Tensor = torch.fft.rfft(x.unfold(-1, n_fft, hop_length) * _taper(window, n_fft, x.dtype))
     return spectra.transpose(-1, -2)
+
+
+def stft_adjoint(gradient: Tensor, window: Tensor, *, n_fft: int, hop_length: int, time: int) -> Tensor:
+    r"""Carry a gradient from the spectrum of :func:`stft` (centred) back to its signal.
+
+    The transform is linear, so its derivative is its adjoint: inverse transforms, windowed, added where they overlap,
+    and the mirrored ends folded back. One call does for any number of terms that were added in the spectrum.
+
+    Args:
+        gradient: Derivative of a real value by real and imaginary part, :math:`\partial_{\Re} + i\,\partial_{\Im}`.
+        window: As given to ``stft``.
+        n_fft: As given to ``stft``.
+        hop_length: As given to ``stft``.
+        time: Length of the signal [samples].
+
+    Shape:
+        gradient: complex (rows, n_fft // 2 + 1, frames). Returns (rows, time).
+    """
+    rows, _, frames = gradient.shape
+    # irfft counts every bin but the first and the last twice, and divides by n_fft.
+    scale = torch.full((n_fft // 2 + 1,), n_fft / 2, dtype=window.dtype, device=window.device)
+    scale[0] = n_fft
+    if n_fft % 2 == 0:
+        scale[-1] = n_fft
+    pieces = torch.fft.irfft(gradient.transpose(1, 2) * scale.to(gradient.real.dtype), n=n_fft)
+    pieces *= _taper(window, n_fft, pieces.dtype)
+    padding = n_fft // 2
+    steps = -(-n_fft // hop_length)
+    blocks = pieces.new_zeros(rows, max(frames + steps, -(-(time + 2 * padding) // hop_length)), hop_length)
+    for step in range(steps):
+        part = pieces[..., step * hop_length : (step + 1) * hop_length]
+        blocks[:, step : step + frames, : part.shape[-1]] += part
+    padded = blocks.flatten(1)
+    signal: Tensor = padded[:, padding : padding + time].clone()
+    signal[:, 1 : padding + 1] += padded[:, :padding].flip(-1)
+    signal[:, time - 1 - padding : time - 1] += padded[:, padding + time : 2 * padding + time].flip(-1)
+    return signal
+
+
+def _taper(window: Tensor, n_fft: int, dtype: torch.dtype) -> Tensor:
+    """The window in the middle of ``n_fft`` samples."""
+    before = (n_fft - window.shape[-1]) // 2
+    return torch.nn.functional.pad(window.to(dtype), (before, n_fft - window.shape[-1] - before))
 
 
 def power(spectrum: Tensor) -> Tensor:

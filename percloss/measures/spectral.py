@@ -1,42 +1,24 @@
 """Distances of spectral magnitudes: STFT at one and at several resolutions, mel, multi-scale mel, log-spectral."""
 
 import math
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from percloss import distances
-from percloss._typing import PerItem, Spectrum, Wave
+from percloss._typing import PerItem, Spectrum
 from percloss.dsp.safe import db_to_power, log_power, magnitude
 from percloss.dsp.scales import SCALES
 from percloss.dsp.stft import power
+from percloss.engine import Closed, MeanOf, Pair, SpectralMeasure
 from percloss.errors import ArgumentError
 from percloss.frontends import Bands, Stft
-from percloss.measure import Measure, register
+from percloss.measure import register
 from percloss.spec import Spec
 
 BOUNDS = (0.0, math.inf)
-
-
-class SpectralMeasure(Measure):
-    """A measure of two short-time spectra. It names its front end, so that measures with the same one can share it."""
-
-    front: Stft
-
-    @abstractmethod
-    def distance(self, est: Spectrum, ref: Spectrum) -> PerItem:
-        """The equation, of the two complex spectra that ``front`` makes."""
-
-    def transform(self, front: Stft) -> None:
-        """Take ``front`` as the front end; half its window must fit into a signal."""
-        self.front = front
-        self.min_samples = front.n_fft // 2 + 1
-
-    def compare(self, est: Wave, ref: Wave) -> PerItem:
-        return self.distance(self.front(est), self.front(ref))
 
 
 @register
@@ -119,25 +101,32 @@ class STFTDistance(SpectralMeasure):
             value = value + self.linear * distances.mean_absolute(*magnitudes)
         return value
 
-
-class _MeanOf(Measure):
-    """The mean of several measures, each judging the same pair at a resolution of its own."""
-
-    scales: nn.ModuleList
-
-    def _hold(self, scales: Sequence[Measure]) -> None:
-        if not scales:
-            raise ArgumentError(f"{self.spec.name}: got no resolution; needed is at least one, such as n_ffts=(1024,).")
-        self.scales = nn.ModuleList(scales)
-        self.min_samples = max(scale.min_samples for scale in scales)
-
-    def compare(self, est: Wave, ref: Wave) -> PerItem:
-        values: list[Tensor] = [scale.compare(est, ref) for scale in self.scales]  # type: ignore[operator]
-        return torch.stack(values).mean(0)
+    def closed(self, pair: Pair) -> Closed:
+        floor = db_to_power(self.floor_db)
+        est, ref = pair.est_power + floor, pair.ref_power + floor
+        count = est[0, 0].numel()
+        value, slope = torch.zeros_like(est[..., 0, 0]), torch.zeros_like(est)  # slope: by the power's half
+        if self.log:
+            ratio = (est / ref).log_()
+            value += self.log / (2 * count) * ratio.abs().sum((2, 3))
+            slope += ratio.sign_().div_(est).mul_(self.log / count)
+        if self.convergence or self.linear:
+            est, ref = est.sqrt_(), ref.sqrt_()
+            difference = est - ref
+        if self.convergence:
+            size, error = (torch.linalg.vector_norm(x, dim=(2, 3)) for x in (ref, difference))
+            silent = size.square() <= 2 * floor * count
+            scale = torch.where(silent | (error == 0), 0, self.convergence / (size * torch.where(error == 0, 1, error)))
+            value += error.square() * scale
+            slope.addcdiv_(difference * scale[..., None, None], est)
+        if self.linear:
+            value += self.linear / count * difference.abs().sum((2, 3))
+            slope += difference.sign_().div_(est).mul_(self.linear / count)
+        return Closed(value, slope)
 
 
 @register
-class MultiResolutionSTFTDistance(_MeanOf):
+class MultiResolutionSTFTDistance(MeanOf):
     r"""Mean of the STFT magnitude distance over several resolutions.  Lower is better; 0 where magnitudes are equal.
 
     No single window is right for both onsets and partials: what one resolution smears another resolves.
@@ -194,7 +183,7 @@ class MultiResolutionSTFTDistance(_MeanOf):
         sizes = (self.n_ffts, self.hop_lengths or nones, self.win_lengths or nones)
         if len({len(size) for size in sizes}) != 1:
             raise ArgumentError(f"mrstft: got {sizes}; needed are as many hop_lengths and win_lengths as n_ffts.")
-        self._hold(
+        self.hold(
             [
                 STFTDistance(*size, convergence=convergence, log=log, linear=linear, floor_db=floor_db)
                 for size in zip(*sizes, strict=True)
@@ -267,9 +256,19 @@ class MelDistance(SpectralMeasure):
         floor = db_to_power(self.floor_db)
         return distances.mean_absolute(*(self.bands(magnitude(power(x), floor)).log() for x in (est, ref)))
 
+    def closed(self, pair: Pair) -> Closed:
+        floor = db_to_power(self.floor_db)
+        bins = (pair.est_power + floor).sqrt_()
+        est, ref = self.bands(bins), self.bands((pair.ref_power + floor).sqrt_())
+        ratio = (est / ref).log_()
+        count = ratio[0, 0].numel()
+        value = ratio.abs().sum((2, 3)) / count
+        on_bands = ratio.sign_().div_(est).div_(count)
+        return Closed(value, (self.bands.bank.to(bins.dtype).mT @ on_bands).div_(bins))
+
 
 @register
-class MultiScaleMelDistance(_MeanOf):
+class MultiScaleMelDistance(MeanOf):
     r"""Mean of the log mel distance over several resolutions, each with its own number of bands.  Lower is better.
 
     The defaults are the seven scales of the Descript audio codec: few bands where the window is short, many where it
@@ -321,7 +320,7 @@ class MultiScaleMelDistance(_MeanOf):
         self.f_min, self.f_max, self.floor_db = f_min, f_max, floor_db
         if len(self.n_mels) != len(self.n_ffts):
             raise ArgumentError(f"multi_scale_mel: got n_mels={n_mels}, n_ffts={n_ffts}; needed are as many of each.")
-        self._hold(
+        self.hold(
             [
                 MelDistance(sample_rate, n_mels=bands, n_fft=n_fft, f_min=f_min, f_max=f_max, floor_db=floor_db)
                 for bands, n_fft in zip(self.n_mels, self.n_ffts, strict=True)
@@ -377,3 +376,13 @@ class LogSpectralDistance(SpectralMeasure):
         per_frame = torch.linalg.vector_norm(ratio, dim=2) / math.sqrt(ratio.shape[2])
         value: Tensor = per_frame.mean(-1)
         return 10 / math.log(10) * value
+
+    def closed(self, pair: Pair) -> Closed:
+        floor = db_to_power(self.floor_db)
+        est = pair.est_power + floor
+        ratio = (est / (pair.ref_power + floor)).log_()
+        bins, frames = ratio.shape[2:]
+        norm = torch.linalg.vector_norm(ratio, dim=2, keepdim=True)
+        scale = 10 / math.log(10) / math.sqrt(bins) / frames
+        slope = ratio.div_(torch.where(norm == 0, 1, norm)).div_(est).mul_(2 * scale)
+        return Closed(scale * norm.sum((2, 3)), slope)

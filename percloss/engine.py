@@ -1,0 +1,215 @@
+"""Value and gradient of spectral measures in one pass: one transform per resolution, one inverse, one waveform saved.
+
+A measure of two spectra has a gradient in the spectrum, and the transform is linear: whatever number of measures looks
+at one resolution, their gradients are added there and carried back together. The work is done in blocks of rows, so
+that no more than a block of spectra exists at a time, and the gradient is ready when the value is: autograd keeps one
+waveform instead of every intermediate.
+
+A measure may write its gradient by hand (``closed``), as real coefficients on the two spectra; where it does not,
+autograd finds it, block by block. Either is the derivative of the one formula in ``distance``, and a test holds them
+equal.
+"""
+
+import functools
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from percloss._typing import PerItem, Spectrum, Wave
+from percloss.errors import ArgumentError
+from percloss.frontends import Stft
+from percloss.measure import Measure
+
+# Elements of a block of spectra: what fits a core's cache beside its intermediates, and what keeps a GPU busy.
+BLOCK_CPU, BLOCK_GPU = 2**19, 2**24
+
+
+class Pair:
+    """The spectra of an estimate and its reference, and what several measures want of them, made once."""
+
+    def __init__(self, est: Spectrum, ref: Spectrum) -> None:
+        self.est, self.ref = est, ref
+
+    @cached_property
+    def est_power(self) -> Tensor:
+        """Squared magnitude of the estimate."""
+        return (self.est * self.est.conj()).real
+
+    @cached_property
+    def ref_power(self) -> Tensor:
+        """Squared magnitude of the reference."""
+        return (self.ref * self.ref.conj()).real
+
+
+class Closed(NamedTuple):
+    """A value and its gradient: the derivative by the estimate's spectrum is ``on_est * E + on_ref * R``."""
+
+    value: Tensor
+    on_est: Tensor
+    on_ref: Tensor | None = None
+
+
+class Spectral(Measure):
+    """What is, or is a mean of, measures of two short-time spectra."""
+
+    engine: Literal["closed", "eager"] = "closed"
+
+    @abstractmethod
+    def terms(self) -> list["Term"]:
+        """The measures it is the weighted sum of."""
+
+    @abstractmethod
+    def eager(self, est: Wave, ref: Wave) -> PerItem:
+        """The value as plain differentiable operations."""
+
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        if self.engine == "closed" and applies(est, ref):
+            return compare(self.terms(), est, ref)
+        return self.eager(est, ref)
+
+
+class SpectralMeasure(Spectral):
+    """A measure of two short-time spectra. It names its front end, so that measures with the same one can share it."""
+
+    front: Stft
+
+    @abstractmethod
+    def distance(self, est: Spectrum, ref: Spectrum) -> PerItem:
+        """The equation, of the two complex spectra that ``front`` makes."""
+
+    def closed(self, pair: Pair) -> Closed | None:
+        """Value and hand-written gradient of ``distance``; ``None`` leaves the gradient to autograd."""
+
+    def transform(self, front: Stft) -> None:
+        """Take ``front`` as the front end; half its window must fit into a signal."""
+        self.front = front
+        self.min_samples = front.n_fft // 2 + 1
+
+    def terms(self) -> list["Term"]:
+        return [Term(1.0, self)]
+
+    def eager(self, est: Wave, ref: Wave) -> PerItem:
+        return self.distance(self.front(est), self.front(ref))
+
+
+class MeanOf(Spectral):
+    """The mean of several spectral measures, each judging the same pair at a resolution of its own."""
+
+    scales: nn.ModuleList
+
+    def hold(self, scales: Sequence[SpectralMeasure]) -> None:
+        """Take these as what the mean is of."""
+        if not scales:
+            raise ArgumentError(f"{self.spec.name}: got no resolution; needed is at least one, such as n_ffts=(1024,).")
+        self.scales = nn.ModuleList(scales)
+        self.min_samples = max(scale.min_samples for scale in scales)
+
+    def terms(self) -> list["Term"]:
+        return [Term(1 / len(self.scales), cast(SpectralMeasure, scale)) for scale in self.scales]
+
+    def eager(self, est: Wave, ref: Wave) -> PerItem:
+        return torch.stack([cast(SpectralMeasure, scale).eager(est, ref) for scale in self.scales]).mean(0)
+
+
+class Term(NamedTuple):
+    """A spectral measure and its weight in a sum."""
+
+    weight: float
+    measure: SpectralMeasure
+
+
+def applies(est: Tensor, ref: Tensor) -> bool:
+    """Whether a gradient is wanted that the engine can give. What ``torch.compile`` traces it fuses itself."""
+    wanted = torch.is_grad_enabled() and est.requires_grad and not ref.requires_grad
+    return wanted and not torch.compiler.is_compiling()
+
+
+def compare(terms: Sequence[Term], est: Wave, ref: Wave) -> PerItem:
+    """The weighted sum of several spectral measures per item, with its gradient by the estimate."""
+    value: PerItem = _ValueAndGradient.apply(est, ref, terms)  # type: ignore[no-untyped-call]
+    return value
+
+
+class _ValueAndGradient(torch.autograd.Function):
+    """Computes the gradient while it computes the value, and keeps nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, est: Tensor, ref: Tensor, terms: Sequence[Term]) -> Tensor:
+        value, gradient = value_and_gradient(terms, est.flatten(0, 1), ref.flatten(0, 1))
+        ctx.save_for_backward(gradient.view_as(est))
+        return value.view(est.shape[:2])
+
+    @staticmethod
+    def backward(ctx: Any, of_value: Tensor) -> tuple[Tensor, None, None]:
+        if torch.is_grad_enabled():  # as under create_graph=True
+            raise ArgumentError(
+                "engine: a second derivative was asked for and the closed form has the first only; "
+                'set engine = "eager" on the measure: loss.measure.engine = "eager".'
+            )
+        (gradient,) = ctx.saved_tensors
+        return of_value[..., None] * gradient, None, None
+
+
+def value_and_gradient(terms: Sequence[Term], est: Tensor, ref: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the weighted sum, row by row.
+
+    Shape:
+        est, ref: (rows, time). Returns (rows,) and (rows, time).
+    """
+    time = est.shape[-1]
+    value, gradient = torch.zeros_like(est[:, 0]), torch.zeros_like(est)
+    groups: dict[tuple[int, int, int], list[Term]] = {}
+    for term in terms:
+        groups.setdefault(term.measure.front.key, []).append(term)
+    for group in groups.values():
+        front = group[0].measure.front
+        size = (front.n_fft // 2 + 1) * (1 + time // front.hop_length)
+        step = max(1, (BLOCK_GPU if est.is_cuda else BLOCK_CPU) // size)
+        for rows in (slice(start, start + step) for start in range(0, est.shape[0], step)):
+            values, spectrum = _block(group, front(est[rows, None].detach()), front(ref[rows, None].detach()))
+            value[rows] += values
+            gradient[rows] += front.adjoint(spectrum[:, 0], time)
+    return value, gradient
+
+
+def _block(group: Sequence[Term], est: Spectrum, ref: Spectrum) -> tuple[Tensor, Tensor]:
+    """Value, and gradient in the spectrum, of all terms at one resolution for a block of (rows, 1, bins, frames)."""
+    pair = Pair(est, ref)
+    values, on_est, on_ref, gradients = [], [], [], []
+    for weight, measure in group:
+        found = measure.closed(pair)
+        if found is None:
+            value, gradient = _by_autograd(measure, pair)
+            gradients.append(weight * gradient)
+        else:
+            value = found.value
+            on_est.append(weight * found.on_est)
+            if found.on_ref is not None:
+                on_ref.append(weight * found.on_ref)
+        values.append(weight * value[:, 0])
+    if on_ref:
+        gradients.append(_times(_sum(on_ref), pair.ref))
+    if on_est:
+        gradients.append(_times(_sum(on_est), pair.est))
+    return _sum(values), _sum(gradients)
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, parts)
+
+
+def _times(real: Tensor, spectrum: Tensor) -> Tensor:
+    """A real coefficient times a spectrum, without making the coefficient complex first."""
+    return torch.view_as_complex(torch.view_as_real(spectrum) * real[..., None])
+
+
+def _by_autograd(measure: SpectralMeasure, pair: Pair) -> tuple[Tensor, Tensor]:
+    est = pair.est.detach().requires_grad_()
+    with torch.enable_grad():
+        values = measure.distance(est, pair.ref)
+        (gradient,) = torch.autograd.grad(values.sum(), est)
+    return values.detach(), gradient

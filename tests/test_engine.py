@@ -1,0 +1,113 @@
+"""The one-pass engine is the derivative of the one formula, whatever the shapes, and saves one waveform."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from percloss import (
+    LogSpectralDistance,
+    MelDistance,
+    MultiResolutionSTFTDistance,
+    MultiScaleMelDistance,
+    STFTDistance,
+)
+from percloss.dsp.stft import hann, stft, stft_adjoint
+from percloss.engine import Spectral
+from percloss.errors import ArgumentError
+
+CASES = {
+    "stft": lambda: STFTDistance(),
+    "stft with all terms, an odd hop and a short window": lambda: STFTDistance(512, 101, 300, linear=0.7),
+    "stft, log alone": lambda: STFTDistance(256, convergence=0.0),
+    "stft, linear alone": lambda: STFTDistance(256, convergence=0.0, log=0.0, linear=1.0),
+    "mrstft": lambda: MultiResolutionSTFTDistance(),
+    "mel": lambda: MelDistance(16_000),
+    "multi_scale_mel": lambda: MultiScaleMelDistance(44_100),
+    "lsd": lambda: LogSpectralDistance(),
+}
+
+
+def waves(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    est, ref = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return 0.1 * est.requires_grad_(), 0.1 * ref
+
+
+def outcome(measure: Spectral, engine: str, est: Tensor, ref: Tensor) -> tuple[Tensor, Tensor]:
+    measure.engine = engine
+    leaf = est.detach().clone().requires_grad_()
+    values = measure(leaf, ref)
+    uneven = torch.arange(1, values.numel() + 1, dtype=values.dtype).view_as(values)
+    (gradient,) = torch.autograd.grad((values * uneven).sum(), leaf)
+    return values.detach(), gradient
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("shape", [(1, 1, 2048), (3, 2, 5001)])
+def test_closed_form_is_autograds(case: str, shape: tuple[int, int, int]) -> None:
+    est, ref = waves(*shape)
+    ref[0, 0, :1500] = 0
+    (value, gradient), (value_wanted, gradient_wanted) = (
+        outcome(CASES[case](), engine, est, ref) for engine in ("closed", "eager")
+    )
+    torch.testing.assert_close(value, value_wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradient, gradient_wanted, rtol=1e-9, atol=1e-9 * float(gradient_wanted.abs().max()))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_closed_form_is_autograds_where_the_reference_is_silent(case: str) -> None:
+    est, ref = waves(2, 1, 2048)
+    found = [outcome(CASES[case](), engine, est, 0 * ref) for engine in ("closed", "eager")]
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-9, atol=1e-9 * float(found[1][1].abs().max()))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_gradient_at_identity_is_zero(case: str) -> None:
+    _, ref = waves(1, 1, 2048)
+    assert outcome(CASES[case](), "closed", ref, ref)[1].abs().max() == 0
+
+
+@pytest.mark.parametrize(("n_fft", "hop", "win"), [(256, 64, 256), (256, 61, 200), (257, 100, 257), (64, 64, 64)])
+def test_the_adjoint_is_the_transforms_derivative(n_fft: int, hop: int, win: int) -> None:
+    x = waves(2, 900)[1].requires_grad_()
+    spectrum = stft(x, hann(win), n_fft=n_fft, hop_length=hop)
+    weights = torch.randn(2, *spectrum.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    (wanted,) = torch.autograd.grad((weights[0] * spectrum.real + weights[1] * spectrum.imag).sum(), x)
+    got = stft_adjoint(torch.complex(*weights), hann(win), n_fft=n_fft, hop_length=hop, time=900)
+    torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_a_block_at_a_time_gives_what_all_rows_at_once_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    est, ref = waves(5, 1, 4000)
+    together = outcome(STFTDistance(), "closed", est, ref)
+    monkeypatch.setattr("percloss.engine.BLOCK_CPU", 1)
+    alone = outcome(STFTDistance(), "closed", est, ref)
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-15)
+
+
+def test_autograd_keeps_one_waveform() -> None:
+    est, ref = waves(2, 1, 8192)
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+        value = MultiResolutionSTFTDistance().compare(est, ref)
+    assert value.requires_grad
+    assert kept == [est.numel()]
+
+
+def test_a_second_derivative_raises_and_the_eager_form_gives_it() -> None:
+    est, ref = waves(1, 1, 2048)
+    measure = LogSpectralDistance()
+    leaf = est.detach().requires_grad_()
+    with pytest.raises(ArgumentError, match=r'loss.measure.engine = "eager"'):
+        torch.autograd.grad(measure(leaf, ref).sum(), leaf, create_graph=True)
+    measure.engine = "eager"
+    (gradient,) = torch.autograd.grad(measure(leaf, ref).sum(), leaf, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), leaf)
+    assert second.abs().max() > 0
+
+
+def test_a_gradient_of_the_reference_comes_from_autograd() -> None:
+    est, ref = waves(1, 1, 2048)
+    ref.requires_grad_()
+    (gradient,) = torch.autograd.grad(MelDistance(16_000)(est, ref).sum(), ref)
+    assert gradient.abs().max() > 0
