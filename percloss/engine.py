@@ -11,6 +11,7 @@ equal.
 """
 
 import functools
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -23,6 +24,7 @@ from percloss._typing import PerItem, Spectrum, Wave
 from percloss.errors import ArgumentError
 from percloss.frontends import Stft
 from percloss.measure import Measure
+from percloss.spec import Spec
 
 # Elements of a block of spectra: what fits a core's cache beside its intermediates, and what keeps a GPU busy.
 BLOCK_CPU, BLOCK_GPU = 2**19, 2**24
@@ -113,6 +115,33 @@ class MeanOf(Spectral):
 
     def eager(self, est: Wave, ref: Wave) -> PerItem:
         return torch.stack([cast(SpectralMeasure, scale).eager(est, ref) for scale in self.scales]).mean(0)
+
+
+class SumOf(Spectral):
+    """A weighted sum of spectral measures, each turned so that less is better: what several losses add up to."""
+
+    def __init__(self, parts: Sequence[tuple[float, Spectral]]) -> None:
+        super().__init__()
+        self.parts = tuple(parts)  # a tuple: the measures belong to whoever sums them, and are listed there
+        self.min_samples = max(part.min_samples for _, part in parts)
+        self.spec = Spec(
+            name="sum",
+            title=" + ".join(f"{weight:g} {part.spec.name}" for weight, part in parts),
+            unit="1",
+            better="lower",
+            bounds=(-math.inf, math.inf),
+            perfect=None,
+        )
+
+    def terms(self) -> list["Term"]:
+        return [
+            Term(weight * part.spec.sign * term.weight, term.measure)
+            for weight, part in self.parts
+            for term in part.terms()
+        ]
+
+    def eager(self, est: Wave, ref: Wave) -> PerItem:
+        return torch.stack([weight * part.spec.sign * part.eager(est, ref) for weight, part in self.parts]).sum(0)
 
 
 class Term(NamedTuple):

@@ -2,13 +2,14 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ParamSpec, cast
 
 import torch
 from torch import Tensor, nn
 
 from percloss.dsp.safe import mean_defined
+from percloss.engine import Spectral, SumOf, applies
 from percloss.errors import ArgumentError
 from percloss.measure import Measure
 from percloss.measures import ratios, spectral, waveform
@@ -124,24 +125,51 @@ class WeightedSum(nn.Module):
 
     def parts(self, est: Tensor, ref: Tensor, **arguments: Tensor | None) -> dict[str, Tensor]:
         """Each term by name, before its weight, for a log. ``total`` makes the loss of them without computing twice."""
-        known = {need for loss in self.losses.values() for need in cast(Loss, loss).measure.spec.needs}
-        unknown = arguments.keys() - known - _ANY
-        if unknown:
-            raise ArgumentError(f"WeightedSum: got {sorted(unknown)}; needed are {sorted(known) or 'none of them'}.")
+        self._check(arguments)
+        return self._parts(self.losses, est, ref, **arguments)
+
+    def _parts(self, names: Iterable[str], est: Tensor, ref: Tensor, **arguments: Tensor | None) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
-        for name, module in self.losses.items():
-            loss = cast(Loss, module)
+        for name in names:
+            loss = cast(Loss, self.losses[name])
             given = {key: value for key, value in arguments.items() if key in _ANY or key in loss.measure.spec.needs}
             parts[name] = loss(est, ref, **given)
         return parts
+
+    def _shared(self) -> dict[str, Spectral]:
+        """Terms that look at spectra and share transforms; one that may have no value for an item keeps to itself."""
+        measures = {name: cast(Loss, loss).measure for name, loss in self.losses.items()}
+        return {
+            name: measure
+            for name, measure in measures.items()
+            if isinstance(measure, Spectral)
+            and measure.engine == "closed"
+            and measure.spec.silent_reference == "defined"
+        }
+
+    def _check(self, arguments: Iterable[str]) -> None:
+        known = {need for loss in self.losses.values() for need in cast(Loss, loss).measure.spec.needs}
+        unknown = set(arguments) - known - _ANY
+        if unknown:
+            raise ArgumentError(f"WeightedSum: got {sorted(unknown)}; needed are {sorted(known) or 'none of them'}.")
 
     def total(self, parts: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of what ``parts`` returned."""
         return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
 
     def forward(self, est: Tensor, ref: Tensor, **arguments: Tensor | None) -> Tensor:
-        """The weighted sum. Takes what ``Loss`` takes; a term is given those of ``needs`` that it declares."""
-        return self.total(self.parts(est, ref, **arguments))
+        """The weighted sum. Takes what ``Loss`` takes; a term is given those of ``needs`` that it declares.
+
+        Terms at one resolution are computed from one transform, and their gradients carried back by one.
+        """
+        shared = self._shared() if applies(est, ref) else {}
+        if len(shared) < 2:
+            return self.total(self.parts(est, ref, **arguments))
+        self._check(arguments)
+        together = SumOf([(self.weights[name], part) for name, part in shared.items()])
+        loss: Tensor = Loss(together)(est, ref, **{name: x for name, x in arguments.items() if name in _ANY})
+        rest = self._parts([name for name in self.losses if name not in shared], est, ref, **arguments)
+        return loss + self.total(rest) if rest else loss
 
 
 _ANY = {"weight", "lengths"}

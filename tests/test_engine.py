@@ -7,23 +7,28 @@ from torch import Tensor
 from percloss import (
     LogSpectralDistance,
     MelDistance,
+    MelLoss,
     MultiResolutionSTFTDistance,
     MultiScaleMelDistance,
+    SISDRLoss,
     STFTDistance,
+    STFTLoss,
+    WeightedSum,
 )
 from percloss.dsp.stft import hann, stft, stft_adjoint
 from percloss.engine import Spectral
 from percloss.errors import ArgumentError
+from percloss.frontends import Stft
 
 CASES = {
-    "stft": lambda: STFTDistance(),
+    "stft": STFTDistance,
     "stft with all terms, an odd hop and a short window": lambda: STFTDistance(512, 101, 300, linear=0.7),
     "stft, log alone": lambda: STFTDistance(256, convergence=0.0),
     "stft, linear alone": lambda: STFTDistance(256, convergence=0.0, log=0.0, linear=1.0),
-    "mrstft": lambda: MultiResolutionSTFTDistance(),
+    "mrstft": MultiResolutionSTFTDistance,
     "mel": lambda: MelDistance(16_000),
     "multi_scale_mel": lambda: MultiScaleMelDistance(44_100),
-    "lsd": lambda: LogSpectralDistance(),
+    "lsd": LogSpectralDistance,
 }
 
 
@@ -88,7 +93,12 @@ def test_a_block_at_a_time_gives_what_all_rows_at_once_give(monkeypatch: pytest.
 def test_autograd_keeps_one_waveform() -> None:
     est, ref = waves(2, 1, 8192)
     kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+
+    def keep(x: Tensor) -> Tensor:
+        kept.append(x.numel())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         value = MultiResolutionSTFTDistance().compare(est, ref)
     assert value.requires_grad
     assert kept == [est.numel()]
@@ -111,3 +121,37 @@ def test_a_gradient_of_the_reference_comes_from_autograd() -> None:
     ref.requires_grad_()
     (gradient,) = torch.autograd.grad(MelDistance(16_000)(est, ref).sum(), ref)
     assert gradient.abs().max() > 0
+
+
+def test_a_weighted_sum_transforms_once_and_gives_what_its_terms_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    est, ref = waves(3, 2, 4096)
+    loss = WeightedSum(
+        {
+            "stft": (1.0, STFTLoss(1024)),
+            "mel": (0.5, MelLoss(16_000, n_fft=1024)),
+            "fine": (2.0, STFTLoss(256)),
+            "si_sdr": (0.1, SISDRLoss()),
+        }
+    )
+    apart = loss.total(loss.parts(est, ref))
+    (wanted,) = torch.autograd.grad(apart, est)
+    transforms: list[int] = []
+    forward = Stft.forward
+
+    def counted(front: Stft, x: Tensor) -> Tensor:
+        transforms.append(front.n_fft)
+        return forward(front, x)
+
+    monkeypatch.setattr(Stft, "forward", counted)
+    together = loss(est, ref)
+    (gradient,) = torch.autograd.grad(together, est)
+    assert sorted(transforms) == [256, 256, 1024, 1024]
+    torch.testing.assert_close(together, apart, rtol=1e-12, atol=0)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-14)
+
+
+def test_a_weighted_sum_takes_weights_and_lengths_together_too() -> None:
+    est, ref = waves(2, 1, 4096)
+    loss = WeightedSum({"stft": (1.0, STFTLoss(512)), "mel": (0.5, MelLoss(16_000, n_fft=512, n_mels=20))})
+    given = {"weight": torch.tensor([1.0, 3.0]), "lengths": torch.tensor([4096, 3000])}
+    torch.testing.assert_close(loss(est, ref, **given), loss.total(loss.parts(est, ref, **given)), rtol=1e-12, atol=0)
