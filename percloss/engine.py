@@ -15,7 +15,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +57,6 @@ class Closed(NamedTuple):
 
 class Spectral(Measure):
     """What is, or is a mean of, measures of two short-time spectra."""
-
-    engine: Literal["closed", "eager"] = "closed"
 
     @abstractmethod
     def terms(self) -> list["Term"]:

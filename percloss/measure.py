@@ -5,7 +5,7 @@ import importlib
 import inspect
 from abc import ABC, abstractmethod
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class Measure(nn.Module, ABC):
 
     spec: Spec
     min_samples: int = 1
+    #: ``"eager"`` is plain autograd; ``"closed"`` takes the hand-written gradient where the measure has one.
+    engine: Literal["closed", "eager"] = "closed"
 
     def __init__(self) -> None:
         super().__init__()

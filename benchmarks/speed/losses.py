@@ -1,0 +1,118 @@
+"""Forward and backward of spectral losses against their peers: same settings, same signals, in turns.
+
+    python benchmarks/speed/losses.py [--device cuda] [--rounds 9]
+
+Prints a table and writes benchmarks/results/losses--DEVICE.json. ``speedup`` is over the first contender of each group.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import auraloss
+import librosa
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+import percloss
+from benchmarks.common import interleaved, peak_bytes, save, table
+
+BATCH, TIME, RATE = 16, 65_536, 44_100
+SIZES: tuple[list[int], list[int], list[int]] = ([1024, 2048, 512], [120, 240, 50], [600, 1200, 240])
+MELS, FFTS = (5, 10, 20, 40, 80, 160, 320), (32, 64, 128, 256, 512, 1024, 2048)
+Comparison = Callable[[Tensor, Tensor], Tensor]
+
+
+class PlainMel(nn.Module):
+    """The seven-scale mel loss of the Descript codec, as its recipe is written: abs, bank, clamp, log10, L1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for n_mels, n_fft in zip(MELS, FFTS, strict=True):
+            self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
+            bank = torch.from_numpy(librosa.filters.mel(sr=RATE, n_fft=n_fft, n_mels=n_mels))
+            self.register_buffer(f"bank{n_fft}", bank, persistent=False)
+
+    def forward(self, est: Tensor, ref: Tensor) -> Tensor:
+        """The loss."""
+        total = est.new_zeros(())
+        for n_fft in FFTS:
+            window, bank = getattr(self, f"window{n_fft}"), getattr(self, f"bank{n_fft}")
+            logs = []
+            for x in (est, ref):
+                spectrum = torch.stft(x.flatten(0, 1), n_fft, n_fft // 4, window=window, return_complex=True)
+                logs.append((bank @ spectrum.abs()).clamp(min=1e-5).log10())
+            total = total + (logs[0] - logs[1]).abs().mean()
+        return total
+
+
+def eager(loss: percloss.Loss) -> percloss.Loss:
+    """The same loss by plain autograd."""
+    loss.measure.engine = "eager"
+    return loss
+
+
+def groups() -> dict[str, dict[str, Comparison]]:
+    """Contenders by what they compute; the first of each is the peer."""
+    return {
+        "multi-resolution STFT, auraloss's defaults": {
+            "auraloss 0.4.0": auraloss.freq.MultiResolutionSTFTLoss(*SIZES),
+            "percloss": percloss.MultiResolutionSTFTLoss(*SIZES),
+            "percloss, eager": eager(percloss.MultiResolutionSTFTLoss(*SIZES)),
+        },
+        "STFT 1024/256": {
+            "auraloss 0.4.0": auraloss.freq.STFTLoss(1024, 256, 1024),
+            "percloss": percloss.STFTLoss(1024, 256),
+        },
+        "mel 1024/256, 128 bands": {
+            "auraloss 0.4.0": auraloss.freq.MelSTFTLoss(RATE, 1024, 256, 1024, n_mels=128, w_sc=0.0),
+            "percloss": percloss.MelLoss(RATE, n_mels=128, n_fft=1024, hop_length=256),
+        },
+        "mel at seven scales": {
+            "plain autograd": PlainMel(),
+            "percloss": percloss.MultiScaleMelLoss(RATE, n_mels=MELS, n_ffts=FFTS),
+        },
+        "SI-SDR": {
+            "auraloss 0.4.0": auraloss.time.SISDRLoss(zero_mean=False),
+            "percloss": percloss.SISDRLoss(),
+        },
+    }
+
+
+def main() -> None:
+    """Run all groups."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--rounds", type=int, default=9)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    est, ref = (0.1 * torch.randn(2, BATCH, 1, TIME, generator=generator)).to(given.device)
+
+    def step(loss: Comparison) -> Callable[[], object]:
+        def work() -> object:
+            leaf = est.detach().requires_grad_()
+            return torch.autograd.grad(loss(leaf, ref), leaf)
+
+        return work
+
+    rows: list[dict[str, Any]] = []
+    for group, contenders in groups().items():
+        works = {
+            name: step(loss.to(given.device) if isinstance(loss, nn.Module) else loss)
+            for name, loss in contenders.items()
+        }
+        timed = interleaved(works, device=given.device, rounds=given.rounds)
+        for contender, work in works.items():
+            peak = round(peak_bytes(work, given.device) / est.nbytes, 2)
+            rows.append({"loss": group, "contender": contender, **timed[contender], "peak, inputs": peak})
+        print(table(rows[-len(works) :]), flush=True)
+    settings = {"batch": BATCH, "time": TIME, "sample_rate": RATE, "rounds": given.rounds, "what": "forward + backward"}
+    print(save("losses", rows, device=given.device, packages=("auraloss", "librosa"), **settings))
+
+
+if __name__ == "__main__":
+    main()
