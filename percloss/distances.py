@@ -1,9 +1,16 @@
 """Distances: two representations in, one number per item out. Pure functions that own no tensor."""
 
-import torch
+import math
 
-from percloss._typing import Bins, PerItem, Wave
-from percloss.dsp.safe import ratio_db, undefined_where
+import torch
+from torch import Tensor
+
+from percloss._typing import Bins, PerItem, Spectrum, Wave
+from percloss.dsp.safe import db_to_amplitude, db_to_power, magnitude, ratio_db, undefined_where
+from percloss.dsp.stft import power, stft
+
+# Of spectra whose peak is 1: a power far below float32's rounding, under every root that is taken of them.
+_NOTHING = db_to_power(-200.0)
 
 
 def energy(x: Wave) -> PerItem:
@@ -45,7 +52,7 @@ def sd_sdr(est: Wave, ref: Wave) -> PerItem:
 
 
 def mean_absolute(est: Bins, ref: Bins) -> PerItem:
-    """Mean of |est - ref| over everything but batch and channels."""
+    """Mean of ``|est - ref|`` over everything but batch and channels."""
     return (est - ref).abs().flatten(2).mean(-1)
 
 
@@ -59,3 +66,135 @@ def convergence(est: Bins, ref: Bins, floor: float) -> PerItem:
     size = torch.linalg.vector_norm(ref.flatten(2), dim=-1)
     silent = ref.square().flatten(2).mean(-1) <= 2 * floor
     return torch.where(silent, 0, difference / torch.where(silent, 1, size))
+
+
+def relative(error: PerItem, size: PerItem) -> PerItem:
+    """Power of an error over the power of what it is an error of, at most 1e14; nan where that is silent.
+
+    The cap of 140 dB is in the value alone: the gradient stays that of a ratio, so that no error is too large to learn
+    from.
+    """
+    silent = size < torch.finfo(size.dtype).tiny
+    floor = db_to_power(-140.0) * error.detach()
+    return undefined_where(silent, error / torch.where(silent, 1, size + floor))
+
+
+def pre_emphasis(x: Wave, coefficient: float) -> Wave:
+    """First-order high-pass, x[t] - coefficient * x[t - 1], silence assumed before."""
+    return torch.cat([x[..., :1], x[..., 1:] - coefficient * x[..., :-1]], -1)
+
+
+def log_cosh(x: Tensor) -> Tensor:
+    """log(cosh(x)), to the last digits at both ends: x^2 / 2 where x is small, |x| - log(2) where it is large."""
+    large = x.abs() > 1
+    near = 2 * torch.where(large, 0, x / 2).sinh().square()
+    far = torch.where(large, x.abs(), 1)
+    return torch.where(large, far + (-2 * far).exp().log1p() - math.log(2), near.log1p())
+
+
+def l1_snr(est: Wave, ref: Wave, floor: float) -> PerItem:
+    """Mean absolute value of the reference over that of the error, ``floor`` added to each [dB]."""
+    return 10 * ((ref.abs().mean(-1) + floor) / ((est - ref).abs().mean(-1) + floor)).log10()
+
+
+def cosine(est: Wave, ref: Wave) -> PerItem:
+    """Cosine of the angle between two signals; 0 where one of them is silent, with a bounded gradient there."""
+    size = energy(ref)
+    size = torch.where(size == 0, 1, size)
+    return (est * ref).sum(-1) / ((energy(est) + db_to_power(-140.0) * size).sqrt() * size.sqrt())
+
+
+def compressed(spectrum: Spectrum, exponent: float, floor: float) -> Spectrum:
+    """The spectrum with its magnitude raised to a power and its phase as it was; no angle is ever taken."""
+    return spectrum * (power(spectrum) + floor) ** ((exponent - 1) / 2)
+
+
+def phase_error(est: Spectrum, ref: Spectrum, floor: float) -> Bins:
+    r"""What phase alone adds to the squared error of a bin, :math:`2 |S| |\hat S| (1 - \cos\Delta\varphi)`.
+
+    Together with :math:`(|S| - |\hat S|)^2` it is :math:`|S - \hat S|^2`. Taken as the squared chord between two unit
+    phasors, it is never negative, and right where the phases are close. ``floor`` is a power below all that matters.
+    """
+    sizes = magnitude(power(est), floor), magnitude(power(ref), floor)
+    return sizes[0] * sizes[1] * power(est / sizes[0] - ref / sizes[1])
+
+
+def phase_fraction(est: Spectrum, ref: Spectrum) -> PerItem:
+    """Share of the squared spectral error that is phase: 0 for a change of magnitudes, 1 for a delay.
+
+    nan where there is no error. No measure: neither more of it nor less is better.
+    """
+    peak = torch.maximum(_peak(est), _peak(ref)).clamp(min=torch.finfo(ref.real.dtype).tiny)
+    est, ref = est / peak, ref / peak
+    error = power(est - ref).sum((2, 3))
+    return undefined_where(error == 0, phase_error(est, ref, _NOTHING).sum((2, 3)) / torch.where(error == 0, 1, error))
+
+
+def cosine_phase(est: Spectrum, ref: Spectrum) -> PerItem:
+    """Mean of 1 - cos of the phase difference, weighted by both magnitudes; 1 where the estimate is silent, nan where
+    the reference is.
+    """
+    est, ref = at_unit_peak(est, ref)
+    est_size, ref_size = (magnitude(power(x), _NOTHING) for x in (est, ref))
+    value = phase_error(est, ref, _NOTHING).sum((2, 3)) / (2 * (est_size * ref_size).sum((2, 3)))
+    value = torch.where(_peak(est)[..., 0, 0] == 0, 1, value.clamp(max=2))
+    return undefined_where(_peak(ref)[..., 0, 0] == 0, value)
+
+
+def at_unit_peak(est: Spectrum, ref: Spectrum) -> tuple[Spectrum, Spectrum]:
+    """Both spectra over their largest component, taken as a constant, for what hears phase and no level.
+
+    An estimate more than 140 dB below the reference stays small, and a silent spectrum stays silent.
+    """
+    tiny = torch.finfo(ref.real.dtype).tiny
+    ref_peak = _peak(ref)
+    est_peak = torch.maximum(_peak(est), db_to_amplitude(-140.0) * ref_peak)
+    return est / est_peak.clamp(min=tiny), ref / ref_peak.clamp(min=tiny)
+
+
+def phasors(est: Spectrum, ref: Spectrum) -> Spectrum:
+    """The phase difference of each bin as a phasor, of spectra at unit peak.
+
+    Its length is how far the estimate has a phase there: 1, but toward 0 in a bin that it leaves 60 dB below the
+    reference. The angle's slope, one over the length, is thereby held.
+    """
+    est_size = power(est) + db_to_power(-60.0) * power(ref) + _NOTHING
+    return (est * est_size.rsqrt()) * (ref * (power(ref) + _NOTHING).rsqrt()).conj()
+
+
+def anti_wrapped(difference: Tensor, weight: Tensor) -> PerItem:
+    """Weighted mean over bins and frames of the absolute angle of phasors, which no wrapping moves [rad].
+
+    A phasor without length has no angle and counts as that of unrelated phases on average does, pi / 2: an estimate
+    gains nothing by leaving a bin out.
+    """
+    certain = power(difference)
+    known = certain > db_to_power(-160.0)
+    angle = torch.atan2(torch.where(known, difference.imag, 0), torch.where(known, difference.real, 1)).abs()
+    total = weight.sum((2, 3))
+    value = weight * (certain * angle + (1 - certain) * (math.pi / 2))
+    return value.sum((2, 3)) / torch.where(total == 0, 1, total)
+
+
+def consistency(spectrum: Spectrum, window: Tensor, *, n_fft: int, hop_length: int, length: int) -> PerItem:
+    r"""How far a spectrum is from being the spectrum of any signal, :math:`\lVert S - STFT(iSTFT(S))\rVert^2 / \lVert S
+    \rVert^2`; nan where it is silent.
+
+    For a spectrum that a network makes. It is no measure of waveforms: the spectrum of a waveform is consistent.
+
+    Args:
+        spectrum: As ``dsp.stft.stft`` has it, centred.
+        window: The window of that transform.
+        n_fft: Its length [samples].
+        hop_length: Its step [samples].
+        length: Of the signal it stands for [samples].
+    """
+    rows = spectrum.flatten(0, 1)
+    signal = torch.istft(rows, n_fft, hop_length, window.shape[-1], window.to(rows.real.dtype), length=length)
+    error = spectrum - stft(signal, window, n_fft=n_fft, hop_length=hop_length).view_as(spectrum)
+    return relative(power(error).sum((2, 3)), power(spectrum).sum((2, 3)))
+
+
+def _peak(spectrum: Tensor) -> Tensor:
+    """Largest real or imaginary part, (batch, channels, 1, 1), as a constant."""
+    return torch.maximum(spectrum.real.abs(), spectrum.imag.abs()).amax((2, 3), keepdim=True).detach()

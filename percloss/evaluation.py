@@ -87,9 +87,19 @@ def signature(measure: Measure, sample_rate: int, **context: str) -> str:
     fields = [measure.spec.name]
     if measure.spec.implementation is not None:
         fields.append(f"impl:{measure.spec.implementation}{version(measure.spec.implementation)}")
-    settings = {name: value for name, value in measure.settings.items() if name != "sample_rate"}
-    defaults = inspect.signature(type(measure)).parameters
-    fields += [f"{name}:{value}" for name, value in settings.items() if value != defaults[name].default]
+    fields += dict.fromkeys(_settings(measure, sample_rate))  # once where a wrapper passes a setting on
     fields.append(f"sr:{sample_rate}")
     fields += [f"{name}:{value}" for name, value in context.items()]
     return "|".join([*fields, f"v:percloss{__version__}"]).replace(" ", "")
+
+
+def _settings(measure: Measure, sample_rate: int) -> list[str]:
+    """What differs from the defaults, and the same of the measure that a wrapper holds, at its rate."""
+    settings = {name: value for name, value in measure.settings.items() if name != "sample_rate"}
+    defaults = inspect.signature(type(measure)).parameters
+    fields = [f"{name}:{value}" for name, value in settings.items() if value != defaults[name].default]
+    inner = getattr(measure, "measure", None)
+    if not isinstance(inner, Measure):
+        return fields
+    rate = getattr(inner, "sample_rate", sample_rate)
+    return [*fields, *[f"at:{rate}"] * (rate != sample_rate), *_settings(inner, rate)]

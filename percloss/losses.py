@@ -100,7 +100,7 @@ class WeightedSum(nn.Module):
 
     Example:
         >>> loss = WeightedSum([(1.0, MultiResolutionSTFTLoss()), (0.1, SISDRLoss())])
-        >>> est, ref = torch.randn(2, 4, 1, 16_000, generator=torch.manual_seed(0))
+        >>> est, ref = torch.randn(2, 4, 1, 16_000, generator=torch.Generator().manual_seed(0))
         >>> parts = loss.parts(est, ref)
         >>> sorted(parts)
         ['mrstft', 'si_sdr']

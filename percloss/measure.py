@@ -52,8 +52,8 @@ class Measure(nn.Module, ABC):
             **needs: What ``spec.needs`` names, shaped like ``est``.
 
         Returns:
-            One value per item and channel. nan where an item has none: its samples are not finite, or the measure is
-            not defined for it (``reason`` says which).
+            One value per item and channel, nan where an item has none because its samples are not finite or the measure
+            is not defined for it (``reason`` says which).
 
         Raises:
             ShapeError: Wrong rank, mismatched, empty or too short.

@@ -1,5 +1,6 @@
 """The metric view: a measure as a torchmetrics.Metric that keeps every item (``pip install "percloss[metrics]"``)."""
 
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
@@ -35,13 +36,12 @@ class Metric(torchmetrics.Metric):
         >>> metric = Metric(percloss.SNR())
         >>> ref = torch.ones(3, 1, 8)
         >>> metric.update(torch.tensor([0.9, 0.99, 0.999])[:, None, None] * ref, ref)
-        >>> {name: round(value.item(), 1) for name, value in metric.compute().items()}
-        {'mean': 40.0, 'median': 40.0, 'ci95_low': 20.0, 'ci95_high': 53.3, 'n': 3, 'undefined': 0}
+        >>> {name: round(metric.compute()[name].item(), 1) for name in ("mean", "median", "n", "undefined")}
+        {'mean': 40.0, 'median': 40.0, 'n': 3, 'undefined': 0}
     """
 
     full_state_update = False
     is_differentiable = False
-    values: list[Tensor]
 
     def __init__(self, measure: Measure, *, confidence: float = 0.95, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -49,17 +49,20 @@ class Metric(torchmetrics.Metric):
         self.confidence = confidence
         # torchmetrics makes these constants of the class; here they are the measure's.
         self.__dict__["higher_is_better"] = measure.spec.better == "higher"
-        self.add_state("values", default=[], dist_reduce_fx="cat")
+        # A MetricCollection takes metrics whose states look alike for one, and updates one: a name for each measure.
+        self.state = f"values_{zlib.crc32(repr(measure).encode()):08x}"
+        self.add_state(self.state, default=[], dist_reduce_fx="cat")
 
     def update(self, est: Tensor, ref: Tensor, *, lengths: Tensor | None = None, **needs: Tensor) -> None:
         """Score a batch and keep its items. Takes what the measure takes."""
         with torch.no_grad():
-            self.values.append(self.measure(est, ref, lengths=lengths, **needs).nanmean(1))
+            getattr(self, self.state).append(self.measure(est, ref, lengths=lengths, **needs).nanmean(1))
 
     @property
     def items(self) -> Tensor:
         """One value per item so far, nan where an item has none, ``(n,)``."""
-        held = self.values if isinstance(self.values, list) else [self.values]
+        held = getattr(self, self.state)
+        held = held if isinstance(held, list) else [held]
         return torch.cat(held) if held else torch.empty(0)
 
     def compute(self) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ class Spec:
 
     @property
     def sign(self) -> int:
-        """What the value is multiplied by to become a loss: 1 where lower is better, -1 where higher is."""
+        """What the value is multiplied by to become a loss, 1 where lower is better and -1 where higher is."""
         return 1 if self.better == "lower" else -1
 
     @property

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from percloss.errors import ContractError, DTypeError, PerclossError, ShapeError
+from percloss.errors import ArgumentError, ContractError, DTypeError, PerclossError, ShapeError
 from percloss.measure import Measure, catalogue, create, find
 from percloss.spec import INVARIANCES, SHAPES, Invariance
 
@@ -37,13 +37,18 @@ def check_measure(measure: Measure, *, sample_rate: int = 16_000, rules: Iterabl
 
     Raises:
         ContractError: Lists every rule that was broken, and how.
+        ArgumentError: A rule of no such name.
 
     Example:
         >>> check_measure(percloss.SNR(), rules=["perfect", "worse_is_worse"])
     """
     case = Case(measure, sample_rate)
+    tried = list(RULES) if rules is None else list(rules)
+    unknown = [name for name in tried if name not in RULES]
+    if unknown:
+        raise ArgumentError(f"check_measure: got rules {unknown}; needed are some of {', '.join(RULES)}.")
     broken = []
-    for name in RULES if rules is None else rules:
+    for name in tried:
         try:
             RULES[name](case)
         except ContractError as error:

@@ -117,7 +117,12 @@ class PermutationInvariant(Wrapper):
             invariant_to=spec.invariant_to,
         )
 
-    def compare(self, est: Sources, ref: Sources) -> PerItem:
+    def _compare_finite(self, signals: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        values, finite = super()._compare_finite(signals)
+        # One broken source leaves the assignment of all of them unknown.
+        return values, finite.all(1, keepdim=True).expand_as(finite)
+
+    def compare(self, est: Sources, ref: Sources) -> Tensor:
         values = self.pairwise(est, ref)
         order = self.assign(values)
         return values.gather(1, order[:, None]).squeeze(1)
@@ -195,7 +200,7 @@ class Improvement(Wrapper):
     Example:
         >>> ref, noise = torch.ones(1, 1, 8), torch.tensor([1.0, -1.0]).repeat(4)
         >>> Improvement(SNR())(ref + 0.1 * noise, ref, mix=ref + noise)
-        tensor([[20.]])
+        tensor([[20.0000]])
     """
 
     def __init__(self, measure: Measure) -> None:

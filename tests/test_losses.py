@@ -123,7 +123,9 @@ def test_a_run_that_has_diverged_does_not_look_healthy(
 def test_a_measure_without_a_gradient_is_no_loss() -> None:
     measure = SNR()
     measure.spec = percloss.STOI.spec
-    with pytest.raises(ArgumentError, match=r"Loss: got stoi, which has no gradient; .*percloss.metrics.Metric\(measure\)"):
+    with pytest.raises(
+        ArgumentError, match=r"Loss: got stoi, which has no gradient; .*percloss.metrics.Metric\(measure\)"
+    ):
         Loss(measure)
 
 
@@ -135,7 +137,9 @@ def test_what_the_measure_needs_reaches_it(pair: tuple[Tensor, Tensor]) -> None:
     assert loss(*pair, mix=mix).item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("build", [SISDRLoss, SNRLoss, MAELoss, STFTLoss, MultiResolutionSTFTLoss, lambda: MelLoss(16_000)])
+@pytest.mark.parametrize(
+    "build", [SISDRLoss, SNRLoss, MAELoss, STFTLoss, MultiResolutionSTFTLoss, lambda: MelLoss(16_000)]
+)
 def test_autocast_to_bfloat16_changes_neither_value_nor_gradient(pair: tuple[Tensor, Tensor], build) -> None:
     est, ref = pair[0].requires_grad_(), pair[1]
     loss = build()
@@ -221,7 +225,9 @@ def test_each_term_is_given_what_it_needs_and_nothing_else(pair: tuple[Tensor, T
     assert parts["mae"].item() == MAELoss()(*pair, weight=weight, lengths=lengths).item()
     expected = Loss(SISDRImprovement())(*pair, mix=mix, weight=weight, lengths=lengths)
     assert parts["si_sdr_i"].item() == expected.item()
-    assert loss(*pair, mix=mix, weight=weight, lengths=lengths).item() == pytest.approx(sum(p.item() for p in parts.values()))
+    assert loss(*pair, mix=mix, weight=weight, lengths=lengths).item() == pytest.approx(
+        sum(p.item() for p in parts.values())
+    )
 
 
 def test_a_keyword_that_no_term_knows_is_refused(pair: tuple[Tensor, Tensor]) -> None:
