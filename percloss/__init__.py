@@ -74,7 +74,10 @@ _WHERE = {
     ),
 }
 _HOME = {name: f"percloss.{module}" for module, names in _WHERE.items() for name in names}
-_ROOMS = {"data", "degrade", "dsp", "frontends", "distances", "losses", "measures", "metrics", "testing", "wrappers"}
+_ROOMS = {
+    *("data", "degrade", "distances", "dsp", "engine", "errors", "evaluation", "frontends", "losses", "measures"),
+    *("metrics", "spec", "testing", "wrappers"),
+}
 
 __all__ = list(_HOME)
 

@@ -75,9 +75,8 @@ class Loss(nn.Module):
         if not torch.compiler.is_compiling() and not values.is_cuda:  # asking a GPU would make every step wait for it
             self._tell(values)
         mean = self.measure.spec.sign * mean_defined(values, weight)
-        # Broken samples never reached the measure and would get a gradient of 0: the second term is 0, or nan for all.
-        healthy = finite.all()
-        return mean + torch.where(healthy, 1.0, math.nan) * torch.where(healthy, 0.0, est).sum()
+        # Broken samples never reached the measure and would get a gradient of 0: the second term is 0, or nan.
+        return mean + (torch.where(finite.all(), 0.0, math.nan) * est[..., :1].to(mean.dtype)).sum()
 
     def _tell(self, values: Tensor) -> None:
         if not self._told and bool(values.isnan().all()):
@@ -117,6 +116,8 @@ class WeightedSum(nn.Module):
                 f"WeightedSum: got terms {names}; needed are one at least, each of its own name: "
                 f"WeightedSum({{'coarse': (1.0, loss), 'fine': (0.5, other)}})."
             )
+        if any("." in name for name in names):
+            raise ArgumentError(f"WeightedSum: got names {names}; needed are names without a dot.")
         wrong = {name: weight for name, (weight, _) in named if not 0 <= weight < math.inf}
         if wrong:
             raise ArgumentError(f"WeightedSum: got weights {wrong}; needed are finite ones, not below 0.")

@@ -83,8 +83,9 @@ class Measure(nn.Module, ABC):
         est = signals["est"]
         # One pass over the samples: a sum is finite only where every term is.
         finite = torch.stack([x.detach().sum(tuple(range(2, x.dim()))).isfinite() for x in signals.values()]).all(0)
-        if self.spec.takes == "joint":
-            finite = finite.all(1, keepdim=True)
+        if self.spec.takes != "pair":  # judged together: one that is broken leaves the others unknown
+            together = finite.all(1, keepdim=True)
+            finite = together if self.spec.takes == "joint" else together.expand_as(finite)
         keep = finite.view(*finite.shape, *[1] * (est.dim() - 2))
         values = self.compare(**{name: torch.where(keep, x, 0) for name, x in signals.items()})
         if values.shape != finite.shape:
@@ -118,9 +119,10 @@ class Measure(nn.Module, ABC):
                     f"{name}: {role} has shape {tuple(x.shape)}; needed is {wanted}. {_reshaping(role, x, wanted)}"
                 )
             if x.shape != est.shape:
+                cut = f" Cut both to the shorter: x[..., :{min(est.shape[-1], x.shape[-1])}]."
                 raise ShapeError(
                     f"{name}: est is {tuple(est.shape)} and {role} is {tuple(x.shape)}; needed are equal shapes "
-                    f"{wanted}. Cut both to the shorter: x[..., :{min(est.shape[-1], x.shape[-1])}]."
+                    f"{wanted}.{cut if est.shape[:-1] == x.shape[:-1] else ''}"
                 )
             if x.device != est.device:
                 raise DeviceError(f"{name}: est is on {est.device}, {role} on {x.device}; type {role}.to(est.device).")
@@ -141,7 +143,7 @@ class Measure(nn.Module, ABC):
     def _checked_lengths(self, lengths: Tensor, est: Tensor) -> list[int]:
         batch, time = est.shape[0], est.shape[-1]
         sizes = torch.as_tensor(lengths)
-        if sizes.shape != (batch,) or sizes.is_floating_point() or sizes.is_complex():
+        if sizes.shape != (batch,) or sizes.dtype not in (torch.int64, torch.int32):
             raise ShapeError(
                 f"{self.spec.name}: lengths is {sizes.dtype} {tuple(sizes.shape)}; needed are {batch} integers."
             )

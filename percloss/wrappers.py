@@ -117,11 +117,6 @@ class PermutationInvariant(Wrapper):
             invariant_to=spec.invariant_to,
         )
 
-    def _compare_finite(self, signals: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        values, finite = super()._compare_finite(signals)
-        # One broken source leaves the assignment of all of them unknown.
-        return values, finite.all(1, keepdim=True).expand_as(finite)
-
     def compare(self, est: Sources, ref: Sources) -> Tensor:
         values = self.pairwise(est, ref)
         order = self.assign(values)

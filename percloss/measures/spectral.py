@@ -271,13 +271,14 @@ class MelDistance(SpectralMeasure):
 class MultiScaleMelDistance(MeanOf):
     r"""Mean of the log mel distance over several resolutions, each with its own number of bands.  Lower is better.
 
-    The defaults are the seven scales of the Descript audio codec: few bands where the window is short, many where it
-    is long, and none of them empty.
+    The defaults are the seven scales of the Descript audio codec, 32 to 2048 samples at 44.1 kHz: few bands where the
+    window is short, many where it is long, and none of them empty. Above that rate the windows are as many times two
+    longer as keep them so.
 
     Args:
         sample_rate: Of both signals [Hz].
         n_mels: Number of bands at each resolution.
-        n_ffts: Transform lengths [samples].
+        n_ffts: Transform lengths [samples]; ``None`` is as above.
         f_min: Lower edge of the first band [Hz].
         f_max: Upper edge of the last band [Hz]; ``None`` is half the sample rate.
         floor_db: Added to the power of each bin [dB re a full-scale sine].
@@ -310,20 +311,22 @@ class MultiScaleMelDistance(MeanOf):
         sample_rate: int,
         *,
         n_mels: Sequence[int] = (5, 10, 20, 40, 80, 160, 320),
-        n_ffts: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048),
+        n_ffts: Sequence[int] | None = None,
         f_min: float = 0.0,
         f_max: float | None = None,
         floor_db: float = -120.0,
     ) -> None:
         super().__init__()
-        self.sample_rate, self.n_mels, self.n_ffts = sample_rate, tuple(n_mels), tuple(n_ffts)
+        longer = 2 ** max(0, math.ceil(math.log2(sample_rate / 44_100)))
+        sizes = tuple(longer * 2**power for power in range(5, 12)) if n_ffts is None else tuple(n_ffts)
+        self.sample_rate, self.n_mels, self.n_ffts = sample_rate, tuple(n_mels), None if n_ffts is None else sizes
         self.f_min, self.f_max, self.floor_db = f_min, f_max, floor_db
-        if len(self.n_mels) != len(self.n_ffts):
-            raise ArgumentError(f"multi_scale_mel: got n_mels={n_mels}, n_ffts={n_ffts}; needed are as many of each.")
+        if len(self.n_mels) != len(sizes):
+            raise ArgumentError(f"multi_scale_mel: got n_mels={n_mels}, n_ffts={sizes}; needed are as many of each.")
         self.hold(
             [
                 MelDistance(sample_rate, n_mels=bands, n_fft=n_fft, f_min=f_min, f_max=f_max, floor_db=floor_db)
-                for bands, n_fft in zip(self.n_mels, self.n_ffts, strict=True)
+                for bands, n_fft in zip(self.n_mels, sizes, strict=True)
             ]
         )
 

@@ -99,7 +99,8 @@ class PESQNarrowBand(_PESQ):
 
     The reference implementation of ITU-T P.862 with the mapping of P.862.1, by the package ``pesq``: on the CPU,
     without a gradient. It listens between 300 and 3100 Hz and to level-normalised, time-aligned signals. An item it
-    cannot score, such as silence, is nan; no item is ever dropped. P.862.3 recommends clips of 8 to 12 s.
+    cannot score, such as silence, is nan; no item is ever dropped. ITU's code holds 50 utterances: with a few more its
+    value is wrong, with many it dies, which is nan here. Score clips of 8 to 12 s, as P.862.3 recommends, or excerpts.
 
     Args:
         sample_rate: 8000 or 16000 [Hz].
@@ -136,7 +137,8 @@ class PESQWideBand(_PESQ):
 
     The reference implementation of ITU-T P.862.2 (without corrigendum 2 of 2018, as most papers report it), by the
     package ``pesq``: on the CPU, without a gradient. An item it cannot score, such as silence, is nan; no item is ever
-    dropped. P.862.3 recommends clips of 8 to 12 s.
+    dropped. ITU's code holds 50 utterances: with a few more its value is wrong, with many it dies, which is nan here.
+    Score clips of 8 to 12 s, as P.862.3 recommends, or excerpts.
 
     Args:
         sample_rate: 16000 [Hz].
