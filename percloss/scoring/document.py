@@ -1,0 +1,176 @@
+"""The whole of a run as one plain object, which is what ``--json`` prints; schema.json says what is in it."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+import percloss
+from percloss.measure import find
+from percloss.scoring.engine import Recipe, Scored
+from percloss.scoring.pairing import shown
+from percloss.uncertainty import mean_interval
+
+__all__ = ["Document", "Summary", "columns", "document", "summarise", "tidy"]
+
+SCHEMA = 1
+"""Version of schema.json. It rises when a field goes or changes its meaning; new fields may come without."""
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The mean of a measure over files, its 95 % bootstrap interval where there are three or more, and how many."""
+
+    mean: float | None
+    ci95: list[float] | None
+    n: int
+
+
+def columns(results: Iterable[Scored], recipe: Recipe) -> list[str]:
+    """The measures that some pair was scored with, and those asked for, in their order."""
+    tried = {name for scored in results for name in scored.scores}
+    return [name for name in recipe.names if name in tried or recipe.measures is not None]
+
+
+def summarise(results: Iterable[Scored], names: Iterable[str]) -> dict[str, Summary]:
+    """Each measure over all pairs that have it."""
+    results = list(results)
+    return {name: _summary([scored.scores.get(name) for scored in results]) for name in names}
+
+
+def _summary(scores: Iterable[float | None]) -> Summary:
+    values = np.array([score for score in scores if score is not None], dtype=np.float64)
+    if not values.size:
+        return Summary(None, None, 0)
+    interval = mean_interval(values)
+    return Summary(
+        float(values.mean()), None if any(map(math.isnan, interval)) else [interval.low, interval.high], values.size
+    )
+
+
+def document(
+    results: Sequence[Scored],
+    recipe: Recipe,
+    *,
+    complete: bool = True,
+    command: Sequence[str] = (),
+    required: Mapping[str, float] = MappingProxyType({}),
+) -> Document:
+    """Everything a run found.
+
+    Args:
+        results: Of each pair.
+        recipe: By which they were made.
+        complete: Whether every pair is among them.
+        command: What was typed.
+        required: What each system's mean must reach, by measure.
+    """
+    names = columns(results, recipe)
+    summary = _plain(summarise(results, names))
+    by_system: dict[str, list[Scored]] = {}
+    for scored in results:
+        by_system.setdefault(shown(scored.pair.system), []).append(scored)
+    systems = {
+        system: {
+            "summary": summary if len(by_system) == 1 else _plain(summarise(own, names)),
+            "stems": {stem: _plain(summarise(part, names)) for stem, part in _stems(own).items()},
+        }
+        for system, own in by_system.items()
+    }
+    return {
+        "percloss": percloss.__version__,
+        "schema": SCHEMA,
+        "command": [shown(word) for word in command],
+        "complete": complete,
+        "files": [_file(scored, names) for scored in results],
+        "summary": summary,
+        "systems": systems,
+        "signatures": {name: merged for name in names if (merged := _merged(results, name))},
+        "left_out": _left_out(results, names),
+        "checks": [
+            _check(name, needed, system, summary["summary"].get(name, {}).get("mean"))
+            for name, needed in required.items()
+            for system, summary in systems.items()
+        ],
+    }
+
+
+def _check(name: str, needed: float, system: str, mean: float | None) -> dict[str, Any]:
+    sign = find(name).spec.sign
+    passed = mean is not None and sign * mean <= sign * needed
+    return {"measure": name, "system": system, "required": needed, "mean": mean, "passed": passed}
+
+
+def _stems(results: Iterable[Scored]) -> dict[str, list[Scored]]:
+    found: dict[str, list[Scored]] = {}
+    for scored in results:
+        if scored.pair.stem is not None:
+            found.setdefault(shown(scored.pair.stem), []).append(scored)
+    return found
+
+
+def _plain(summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    return {name: asdict(summary) for name, summary in summaries.items()}
+
+
+def _file(scored: Scored, names: Sequence[str]) -> dict[str, Any]:
+    pair = scored.pair
+    words = {role: getattr(pair, role) for role in ("est", "ref", "mix", "system", "name", "stem")}
+    reasons = {**scored.left_out, **scored.reasons}
+    return {
+        **{role: None if text is None else shown(text) for role, text in words.items()},
+        "sample_rate": scored.sample_rate,
+        "channels": scored.channels,
+        "seconds": scored.seconds,
+        "scores": {name: scored.scores.get(name) for name in names},
+        "reasons": {name: reasons[name] for name in names if name in reasons},
+        "warnings": scored.warnings,
+        "error": scored.error,
+    }
+
+
+def _left_out(results: Sequence[Scored], names: Sequence[str]) -> dict[str, str]:
+    """Measures that nobody asked for and that suited no pair."""
+    found: dict[str, str] = {}
+    for scored in results:
+        found.update({name: why for name, why in scored.left_out.items() if name not in names})
+    return found
+
+
+def _merged(results: Sequence[Scored], name: str) -> str:
+    """The signatures of one measure as one: where pairs differ in a field, its values with commas between."""
+    fields: dict[str, dict[str, None]] = {}
+    for signature in dict.fromkeys(scored.signatures[name] for scored in results if name in scored.signatures):
+        for part in signature.split("|"):
+            key, colon, value = part.partition(":")
+            fields.setdefault(key + colon, {})[value] = None
+    last = fields.pop("v:", {})
+    return "|".join(key + ",".join(values) for key, values in [*fields.items(), *([("v:", last)] if last else [])])
+
+
+def tidy(results: Sequence[Scored], recipe: Recipe) -> list[dict[str, Any]]:
+    """One row a number, with its unit, direction and signature, and one row a pair that has none."""
+    names = columns(results, recipe)
+    rows = []
+    for scored in results:
+        file = _file(scored, names)
+        for name in [None] if scored.error is not None else names:
+            spec = None if name is None else find(name).spec
+            rows.append(
+                {
+                    **{key: file[key] for key in ("system", "name", "stem", "est", "ref", "mix")},
+                    "measure": name,
+                    "value": None if name is None else file["scores"][name],
+                    "unit": spec and spec.unit,
+                    "better": spec and spec.better,
+                    **{key: file[key] for key in ("sample_rate", "channels")},
+                    "reason": scored.error if name is None else file["reasons"].get(name),
+                    "signature": None if name is None else scored.signatures.get(name),
+                }
+            )
+    return rows
