@@ -111,21 +111,21 @@ def _say_next(out: Path) -> None:
 def _print(section: "Section") -> None:
     from rich.text import Text
 
-    from percloss.cli.terminal import _blocks, _broken, console, table
+    from percloss.cli.terminal import blocks_of, broken, console, table
     from percloss.report import columns
 
     out = console()
     out.print(f"{section.title}: {section.about}", style="bold")
     found = {column.spec.name: column for column in columns(section)}
     heads = {
-        name: [*(f"{line} " for line in _broken(name)), f"{_direction(column)} "] for name, column in found.items()
+        name: [*(f"{line} " for line in broken(name)), f"{_direction(column)} "] for name, column in found.items()
     }
     widths = {
         name: GAP + max(map(len, [*heads[name], *(f"{text} " for text in column.texts.values())]))
         for name, column in found.items()
     }
     labels = [*(version.title for version in section.versions), "spread", "spread [dB of noise]"]
-    blocks = _blocks(widths, out.width - GAP - max(map(len, labels)))
+    blocks = blocks_of(widths, out.width - GAP - max(map(len, labels)))
     for block in blocks[:MOST_TABLES]:
         rows = table("version")
         for name in block:

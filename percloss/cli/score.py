@@ -77,7 +77,7 @@ def _required(context: click.Context, parameter: click.Parameter, value: Sequenc
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings; errors are still said.")
 @click.pass_context
 def score(context: click.Context, /, est: tuple[str, ...], **given: Any) -> int:
-    r"""Score estimates EST against references.
+    """Score estimates EST against references.
 
     EST are folders, each a system, or files. Files in folders are paired by relative name without suffix, never by
     position; a single reference is compared with every EST. On a terminal the scores are a table, in a pipe
@@ -91,7 +91,7 @@ def score(context: click.Context, /, est: tuple[str, ...], **given: Any) -> int:
 
     Files that differ in rate, length or channels are not scored unless --resample, --trim or --mono says how to make
     them alike. Channels are scored one by one and averaged.
-    """
+    """  # noqa: D301  click's mark of a paragraph not to be wrapped is one character, and no backslash
     if given["pairs"] is not None and (est or given["ref"] or given["mix"]):
         raise click.UsageError("got --pairs and files; needed is one of them. A list names its mixtures itself.")
     if given["pairs"] is None and not (est and given["ref"]):

@@ -15,7 +15,7 @@ from percloss.measure import find
 from percloss.scoring.document import Document
 from percloss.scoring.page import figures
 
-__all__ = ["console", "plain", "print_results", "table"]
+__all__ = ["blocks_of", "broken", "console", "plain", "print_results", "table"]
 
 _GAP = 2
 _LABEL = 36
@@ -89,10 +89,10 @@ def _print_files(out: Console, files: Sequence[Mapping[str, Any]], names: Sequen
     systems = [_short(file["system"]) for file in files] if several else []
     labels = [_short(file["system" if 1 < count == len(files) else "name"]) for file in files]
     columns = {name: figures(file["scores"][name] for file in files) for name in names}
-    heads = {name: (*_broken(name), _direction(name)) for name in names}
+    heads = {name: (*broken(name), _direction(name)) for name in names}
     widths = {name: max(map(len, [*heads[name], *columns[name]])) + _GAP for name in names}
     left = sum(max(map(len, [*part, "estimate"])) + _GAP for part in (systems, labels) if part)
-    for block in _blocks(widths, out.width - left):
+    for block in blocks_of(widths, out.width - left):
         rows = table(*(["system"] if several else []), "estimate")
         for name in block:
             head = Text.assemble("\n".join(heads[name][:-1]), "\n", (heads[name][-1], "dim not bold"))
@@ -108,7 +108,7 @@ def _print_files(out: Console, files: Sequence[Mapping[str, Any]], names: Sequen
         out.print(rows)
 
 
-def _blocks(widths: Mapping[str, int], room: int) -> list[list[str]]:
+def blocks_of(widths: Mapping[str, int], room: int) -> list[list[str]]:
     """Columns in as many tables as it takes to fit the window."""
     blocks: list[list[str]] = []
     used = room + 1
@@ -121,7 +121,7 @@ def _blocks(widths: Mapping[str, int], room: int) -> list[list[str]]:
     return blocks
 
 
-def _broken(name: str) -> list[str]:
+def broken(name: str) -> list[str]:
     """A long name on several lines."""
     lines = [""]
     for part in name.replace("_", "_ ").split():
