@@ -15,25 +15,57 @@ if TYPE_CHECKING:
     from percloss.errors import ShapeError as ShapeError
     from percloss.evaluation import evaluate as evaluate
     from percloss.evaluation import signature as signature
+    from percloss.losses import AntiWrappingPhaseLoss as AntiWrappingPhaseLoss
+    from percloss.losses import ComplexSTFTLoss as ComplexSTFTLoss
+    from percloss.losses import CompressedSTFTLoss as CompressedSTFTLoss
+    from percloss.losses import CompressiveNMRLoss as CompressiveNMRLoss
+    from percloss.losses import CosinePhaseLoss as CosinePhaseLoss
+    from percloss.losses import DCLoss as DCLoss
+    from percloss.losses import ESRLoss as ESRLoss
+    from percloss.losses import L1SNRLoss as L1SNRLoss
+    from percloss.losses import LevelMatchedL1SNRLoss as LevelMatchedL1SNRLoss
+    from percloss.losses import LogCoshLoss as LogCoshLoss
     from percloss.losses import LogSpectralLoss as LogSpectralLoss
+    from percloss.losses import LogWMSELoss as LogWMSELoss
     from percloss.losses import Loss as Loss
     from percloss.losses import MAELoss as MAELoss
+    from percloss.losses import MaskedErrorLoss as MaskedErrorLoss
+    from percloss.losses import MaskingHingeLoss as MaskingHingeLoss
     from percloss.losses import MelLoss as MelLoss
     from percloss.losses import MSELoss as MSELoss
     from percloss.losses import MultiResolutionSTFTLoss as MultiResolutionSTFTLoss
     from percloss.losses import MultiScaleMelLoss as MultiScaleMelLoss
+    from percloss.losses import NMRLoss as NMRLoss
+    from percloss.losses import NoiseModulationLoss as NoiseModulationLoss
+    from percloss.losses import PrioritySpectralLoss as PrioritySpectralLoss
     from percloss.losses import SDSDRLoss as SDSDRLoss
     from percloss.losses import SISDRLoss as SISDRLoss
     from percloss.losses import SNRLoss as SNRLoss
     from percloss.losses import STFTLoss as STFTLoss
+    from percloss.losses import ThresholdedSNRLoss as ThresholdedSNRLoss
+    from percloss.losses import WeightedSDRLoss as WeightedSDRLoss
     from percloss.losses import WeightedSum as WeightedSum
     from percloss.measure import Measure as Measure
     from percloss.measure import catalogue as catalogue
     from percloss.measure import create as create
     from percloss.measure import register as register
+    from percloss.measures.masking import NMR as NMR
+    from percloss.measures.masking import CompressiveNMR as CompressiveNMR
+    from percloss.measures.masking import MaskedError as MaskedError
+    from percloss.measures.masking import MaskingHinge as MaskingHinge
+    from percloss.measures.masking import NoiseModulation as NoiseModulation
+    from percloss.measures.masking import PrioritySpectralDistance as PrioritySpectralDistance
+    from percloss.measures.phase import AntiWrappingPhaseDistance as AntiWrappingPhaseDistance
+    from percloss.measures.phase import ComplexSTFTDistance as ComplexSTFTDistance
+    from percloss.measures.phase import CompressedSTFTDistance as CompressedSTFTDistance
+    from percloss.measures.phase import CosinePhaseDistance as CosinePhaseDistance
+    from percloss.measures.phase import WeightedSDR as WeightedSDR
+    from percloss.measures.ratios import L1SNR as L1SNR
     from percloss.measures.ratios import SDSDR as SDSDR
     from percloss.measures.ratios import SISDR as SISDR
     from percloss.measures.ratios import SNR as SNR
+    from percloss.measures.ratios import LevelMatchedL1SNR as LevelMatchedL1SNR
+    from percloss.measures.ratios import ThresholdedSNR as ThresholdedSNR
     from percloss.measures.spectral import LogSpectralDistance as LogSpectralDistance
     from percloss.measures.spectral import MelDistance as MelDistance
     from percloss.measures.spectral import MultiResolutionSTFTDistance as MultiResolutionSTFTDistance
@@ -43,8 +75,12 @@ if TYPE_CHECKING:
     from percloss.measures.speech import STOI as STOI
     from percloss.measures.speech import PESQNarrowBand as PESQNarrowBand
     from percloss.measures.speech import PESQWideBand as PESQWideBand
+    from percloss.measures.waveform import DC as DC
+    from percloss.measures.waveform import ESR as ESR
     from percloss.measures.waveform import MAE as MAE
     from percloss.measures.waveform import MSE as MSE
+    from percloss.measures.waveform import LogCosh as LogCosh
+    from percloss.measures.waveform import LogWMSE as LogWMSE
     from percloss.spec import Spec as Spec
     from percloss.wrappers import Framewise as Framewise
     from percloss.wrappers import Improvement as Improvement
@@ -57,25 +93,50 @@ _WHERE = {
     "errors": ("PerclossError", "SampleRateError", "ShapeError"),
     "evaluation": ("evaluate", "signature"),
     "losses": (
-        *("Loss", "WeightedSum", "LogSpectralLoss", "MAELoss", "MelLoss", "MSELoss", "MultiResolutionSTFTLoss"),
-        *("MultiScaleMelLoss", "SDSDRLoss", "SISDRLoss", "SNRLoss", "STFTLoss"),
+        *("AntiWrappingPhaseLoss", "ComplexSTFTLoss", "CompressedSTFTLoss", "CompressiveNMRLoss"),
+        *("CosinePhaseLoss", "DCLoss", "ESRLoss", "L1SNRLoss", "LevelMatchedL1SNRLoss", "LogCoshLoss"),
+        *("LogSpectralLoss", "LogWMSELoss", "Loss", "MAELoss", "MaskedErrorLoss", "MaskingHingeLoss"),
+        *("MelLoss", "MSELoss", "MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss"),
+        *("NoiseModulationLoss", "PrioritySpectralLoss", "SDSDRLoss", "SISDRLoss", "SNRLoss"),
+        *("STFTLoss", "ThresholdedSNRLoss", "WeightedSDRLoss", "WeightedSum"),
     ),
-    "measure": ("Measure", "catalogue", "create", "register"),
-    "measures.ratios": ("SDSDR", "SISDR", "SNR"),
+    "measure": ("catalogue", "create", "Measure", "register"),
+    "measures.masking": (
+        *("CompressiveNMR", "MaskedError", "MaskingHinge", "NMR", "NoiseModulation"),
+        *("PrioritySpectralDistance",),
+    ),
+    "measures.phase": (
+        *("AntiWrappingPhaseDistance", "ComplexSTFTDistance", "CompressedSTFTDistance", "CosinePhaseDistance"),
+        *("WeightedSDR",),
+    ),
+    "measures.ratios": ("L1SNR", "LevelMatchedL1SNR", "SDSDR", "SISDR", "SNR", "ThresholdedSNR"),
     "measures.spectral": (
         *("LogSpectralDistance", "MelDistance", "MultiResolutionSTFTDistance", "MultiScaleMelDistance"),
-        "STFTDistance",
+        *("STFTDistance",),
     ),
-    "measures.speech": ("ESTOI", "STOI", "PESQNarrowBand", "PESQWideBand"),
-    "measures.waveform": ("MAE", "MSE"),
+    "measures.speech": ("ESTOI", "PESQNarrowBand", "PESQWideBand", "STOI"),
+    "measures.waveform": ("DC", "ESR", "LogCosh", "LogWMSE", "MAE", "MSE"),
     "spec": ("Spec",),
     "wrappers": (
-        *("Framewise", "Improvement", "PermutationInvariant", "Resampled", "SISDRImprovement", "SNRImprovement"),
+        *("Framewise", "Improvement", "PermutationInvariant", "Resampled", "SISDRImprovement"),
+        *("SNRImprovement",),
     ),
 }
 _HOME = {name: f"percloss.{module}" for module, names in _WHERE.items() for name in names}
 _ROOMS = {
-    *("data", "degrade", "distances", "dsp", "engine", "errors", "evaluation", "frontends", "losses", "measures"),
+    *(
+        "compat",
+        "data",
+        "degrade",
+        "distances",
+        "dsp",
+        "engine",
+        "errors",
+        "evaluation",
+        "frontends",
+        "losses",
+        "measures",
+    ),
     *("metrics", "spec", "testing", "wrappers"),
 }
 

@@ -85,11 +85,9 @@ def pre_emphasis(x: Wave, coefficient: float) -> Wave:
 
 
 def log_cosh(x: Tensor) -> Tensor:
-    """log(cosh(x)), to the last digits at both ends: x^2 / 2 where x is small, |x| - log(2) where it is large."""
-    large = x.abs() > 1
-    near = 2 * torch.where(large, 0, x / 2).sinh().square()
-    far = torch.where(large, x.abs(), 1)
-    return torch.where(large, far + (-2 * far).exp().log1p() - math.log(2), near.log1p())
+    """log(cosh(x)), to the last digits at both ends: x^2 / 2 where x is small, ``|x|`` - log(2) where it is large."""
+    near = x.clamp(-40, 40)  # beyond, the hyperbola is its asymptote in float64 too
+    return (2 * (near / 2).sinh().square()).log1p() + (x - near).abs()
 
 
 def l1_snr(est: Wave, ref: Wave, floor: float) -> PerItem:
@@ -109,14 +107,17 @@ def compressed(spectrum: Spectrum, exponent: float, floor: float) -> Spectrum:
     return spectrum * (power(spectrum) + floor) ** ((exponent - 1) / 2)
 
 
-def phase_error(est: Spectrum, ref: Spectrum, floor: float) -> Bins:
-    r"""What phase alone adds to the squared error of a bin, :math:`2 |S| |\hat S| (1 - \cos\Delta\varphi)`.
+def phase_error(est: Spectrum, ref: Spectrum, floor: float) -> tuple[Bins, Bins]:
+    r"""Phase's part of a bin's squared error, :math:`2|S||\hat S|(1 - \cos\Delta\varphi)`; and :math:`|S||\hat S|`.
 
-    Together with :math:`(|S| - |\hat S|)^2` it is :math:`|S - \hat S|^2`. Taken as the squared chord between two unit
-    phasors, it is never negative, and right where the phases are close. ``floor`` is a power below all that matters.
+    Together with :math:`(|S| - |\hat S|)^2` the first is :math:`|S - \hat S|^2`. Taken as the squared chord between two
+    unit phasors, it is never negative, and right where the phases are close. ``floor`` is a power below all that
+    matters.
     """
-    sizes = magnitude(power(est), floor), magnitude(power(ref), floor)
-    return sizes[0] * sizes[1] * power(est / sizes[0] - ref / sizes[1])
+    est_size, ref_size = magnitude(power(est), floor), magnitude(power(ref), floor)
+    chords = est.real / est_size - ref.real / ref_size, est.imag / est_size - ref.imag / ref_size
+    weight = est_size * ref_size
+    return weight * (chords[0].square() + chords[1].square()), weight
 
 
 def phase_fraction(est: Spectrum, ref: Spectrum) -> PerItem:
@@ -126,23 +127,23 @@ def phase_fraction(est: Spectrum, ref: Spectrum) -> PerItem:
     """
     peak = torch.maximum(_peak(est), _peak(ref)).clamp(min=torch.finfo(ref.real.dtype).tiny)
     est, ref = est / peak, ref / peak
-    error = power(est - ref).sum((2, 3))
-    return undefined_where(error == 0, phase_error(est, ref, _NOTHING).sum((2, 3)) / torch.where(error == 0, 1, error))
+    error, (of_phase, _) = power(est - ref).sum((2, 3)), phase_error(est, ref, _NOTHING)
+    return undefined_where(error == 0, of_phase.sum((2, 3)) / torch.where(error == 0, 1, error))
 
 
 def cosine_phase(est: Spectrum, ref: Spectrum) -> PerItem:
-    """Mean of 1 - cos of the phase difference, weighted by both magnitudes; 1 where the estimate is silent, nan where
-    the reference is.
+    """Mean of 1 - cos of the phase difference, weighted by both magnitudes.
+
+    1 where the estimate is silent, nan where the reference is.
     """
     est, ref = at_unit_peak(est, ref)
-    est_size, ref_size = (magnitude(power(x), _NOTHING) for x in (est, ref))
-    value = phase_error(est, ref, _NOTHING).sum((2, 3)) / (2 * (est_size * ref_size).sum((2, 3)))
-    value = torch.where(_peak(est)[..., 0, 0] == 0, 1, value.clamp(max=2))
-    return undefined_where(_peak(ref)[..., 0, 0] == 0, value)
+    error, weight = (x.sum((2, 3)) for x in phase_error(est, ref, _NOTHING))
+    est_silent, ref_silent = (_peak(x)[..., 0, 0] == 0 for x in (est, ref))
+    return undefined_where(ref_silent, torch.where(est_silent, 1, (error / (2 * weight)).clamp(max=2)))
 
 
 def at_unit_peak(est: Spectrum, ref: Spectrum) -> tuple[Spectrum, Spectrum]:
-    """Both spectra over their largest component, taken as a constant, for what hears phase and no level.
+    """Both spectra over their largest magnitude, taken as a constant, for what hears phase and no level.
 
     An estimate more than 140 dB below the reference stays small, and a silent spectrum stays silent.
     """
@@ -152,33 +153,36 @@ def at_unit_peak(est: Spectrum, ref: Spectrum) -> tuple[Spectrum, Spectrum]:
     return est / est_peak.clamp(min=tiny), ref / ref_peak.clamp(min=tiny)
 
 
-def phasors(est: Spectrum, ref: Spectrum) -> Spectrum:
-    """The phase difference of each bin as a phasor, of spectra at unit peak.
+def phase_difference(est: Spectrum, ref: Spectrum) -> tuple[Bins, Bins]:
+    """Phase of the estimate less that of the reference [rad], and how far it has one, of spectra at unit peak.
 
-    Its length is how far the estimate has a phase there: 1, but toward 0 in a bin that it leaves 60 dB below the
-    reference. The angle's slope, one over the length, is thereby held.
+    That is 1, but goes to 0 in a bin that the estimate leaves 60 dB below the reference. Multiplied by it, the slope of
+    the angle, one over the magnitude, stays bounded.
     """
-    est_size = power(est) + db_to_power(-60.0) * power(ref) + _NOTHING
-    return (est * est_size.rsqrt()) * (ref * (power(ref) + _NOTHING).rsqrt()).conj()
+    est_power, ref_power = power(est), power(ref)
+    known = est_power * ref_power > db_to_power(-320.0)  # of which float32 has a reciprocal
+    real = est.real * ref.real + est.imag * ref.imag
+    imag = est.imag * ref.real - est.real * ref.imag
+    angle = torch.atan2(torch.where(known, imag, 0), torch.where(known, real, 1))
+    return angle, est_power / (est_power + db_to_power(-60.0) * ref_power + _NOTHING)
 
 
-def anti_wrapped(difference: Tensor, weight: Tensor) -> PerItem:
-    """Weighted mean over bins and frames of the absolute angle of phasors, which no wrapping moves [rad].
+def anti_wrapped(angle: Tensor, certain: Tensor, weight: Tensor) -> PerItem:
+    """Weighted mean over bins and frames of the absolute angle, less whole turns [rad].
 
-    A phasor without length has no angle and counts as that of unrelated phases on average does, pi / 2: an estimate
-    gains nothing by leaving a bin out.
+    Where it is not certain it counts as that of unrelated phases does on average, pi / 2: an estimate gains nothing by
+    leaving a bin out.
     """
-    certain = power(difference)
-    known = certain > db_to_power(-160.0)
-    angle = torch.atan2(torch.where(known, difference.imag, 0), torch.where(known, difference.real, 1)).abs()
+    angle = (angle - 2 * math.pi * (angle / (2 * math.pi)).round()).abs()
+    value = weight * (math.pi / 2 + certain * (angle - math.pi / 2))
     total = weight.sum((2, 3))
-    value = weight * (certain * angle + (1 - certain) * (math.pi / 2))
     return value.sum((2, 3)) / torch.where(total == 0, 1, total)
 
 
 def consistency(spectrum: Spectrum, window: Tensor, *, n_fft: int, hop_length: int, length: int) -> PerItem:
-    r"""How far a spectrum is from being the spectrum of any signal, :math:`\lVert S - STFT(iSTFT(S))\rVert^2 / \lVert S
-    \rVert^2`; nan where it is silent.
+    r"""Inconsistency of a spectrum, 0 where some signal has it and towards 1 where none has; nan where it is silent.
+
+    .. math:: \lVert S - \mathrm{STFT}(\mathrm{iSTFT}(S)) \rVert^2 / \lVert S \rVert^2
 
     For a spectrum that a network makes. It is no measure of waveforms: the spectrum of a waveform is consistent.
 
@@ -196,5 +200,5 @@ def consistency(spectrum: Spectrum, window: Tensor, *, n_fft: int, hop_length: i
 
 
 def _peak(spectrum: Tensor) -> Tensor:
-    """Largest real or imaginary part, (batch, channels, 1, 1), as a constant."""
-    return torch.maximum(spectrum.real.abs(), spectrum.imag.abs()).amax((2, 3), keepdim=True).detach()
+    """Largest magnitude, (batch, channels, 1, 1), as a constant."""
+    return spectrum.detach().abs().amax((2, 3), keepdim=True)

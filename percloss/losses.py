@@ -12,7 +12,7 @@ from percloss.dsp.safe import mean_defined
 from percloss.engine import Spectral, SumOf, applies
 from percloss.errors import ArgumentError
 from percloss.measure import Measure
-from percloss.measures import ratios, spectral, waveform
+from percloss.measures import masking, phase, ratios, spectral, waveform
 
 P = ParamSpec("P")
 
@@ -199,3 +199,21 @@ MultiResolutionSTFTLoss = _loss("MultiResolutionSTFTLoss", spectral.MultiResolut
 MelLoss = _loss("MelLoss", spectral.MelDistance)
 MultiScaleMelLoss = _loss("MultiScaleMelLoss", spectral.MultiScaleMelDistance)
 LogSpectralLoss = _loss("LogSpectralLoss", spectral.LogSpectralDistance)
+LogCoshLoss = _loss("LogCoshLoss", waveform.LogCosh)
+ESRLoss = _loss("ESRLoss", waveform.ESR)
+DCLoss = _loss("DCLoss", waveform.DC)
+LogWMSELoss = _loss("LogWMSELoss", waveform.LogWMSE)
+ThresholdedSNRLoss = _loss("ThresholdedSNRLoss", ratios.ThresholdedSNR)
+L1SNRLoss = _loss("L1SNRLoss", ratios.L1SNR)
+LevelMatchedL1SNRLoss = _loss("LevelMatchedL1SNRLoss", ratios.LevelMatchedL1SNR)
+ComplexSTFTLoss = _loss("ComplexSTFTLoss", phase.ComplexSTFTDistance)
+CompressedSTFTLoss = _loss("CompressedSTFTLoss", phase.CompressedSTFTDistance)
+CosinePhaseLoss = _loss("CosinePhaseLoss", phase.CosinePhaseDistance)
+AntiWrappingPhaseLoss = _loss("AntiWrappingPhaseLoss", phase.AntiWrappingPhaseDistance)
+WeightedSDRLoss = _loss("WeightedSDRLoss", phase.WeightedSDR)
+NMRLoss = _loss("NMRLoss", masking.NMR)
+CompressiveNMRLoss = _loss("CompressiveNMRLoss", masking.CompressiveNMR)
+MaskedErrorLoss = _loss("MaskedErrorLoss", masking.MaskedError)
+NoiseModulationLoss = _loss("NoiseModulationLoss", masking.NoiseModulation)
+MaskingHingeLoss = _loss("MaskingHingeLoss", masking.MaskingHinge)
+PrioritySpectralLoss = _loss("PrioritySpectralLoss", masking.PrioritySpectralDistance)

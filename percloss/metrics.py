@@ -10,7 +10,7 @@ from torch import Tensor
 from percloss import wrappers
 from percloss._optional import require
 from percloss.measure import Measure
-from percloss.measures import ratios, spectral, speech, waveform
+from percloss.measures import masking, phase, ratios, spectral, speech, waveform
 from percloss.uncertainty import mean_interval
 
 if TYPE_CHECKING:
@@ -110,3 +110,21 @@ PESQNarrowBand = _metric("PESQNarrowBand", speech.PESQNarrowBand)
 PESQWideBand = _metric("PESQWideBand", speech.PESQWideBand)
 STOI = _metric("STOI", speech.STOI)
 ESTOI = _metric("ESTOI", speech.ESTOI)
+LogCosh = _metric("LogCosh", waveform.LogCosh)
+ESR = _metric("ESR", waveform.ESR)
+DC = _metric("DC", waveform.DC)
+LogWMSE = _metric("LogWMSE", waveform.LogWMSE)
+ThresholdedSNR = _metric("ThresholdedSNR", ratios.ThresholdedSNR)
+L1SNR = _metric("L1SNR", ratios.L1SNR)
+LevelMatchedL1SNR = _metric("LevelMatchedL1SNR", ratios.LevelMatchedL1SNR)
+ComplexSTFTDistance = _metric("ComplexSTFTDistance", phase.ComplexSTFTDistance)
+CompressedSTFTDistance = _metric("CompressedSTFTDistance", phase.CompressedSTFTDistance)
+CosinePhaseDistance = _metric("CosinePhaseDistance", phase.CosinePhaseDistance)
+AntiWrappingPhaseDistance = _metric("AntiWrappingPhaseDistance", phase.AntiWrappingPhaseDistance)
+WeightedSDR = _metric("WeightedSDR", phase.WeightedSDR)
+NMR = _metric("NMR", masking.NMR)
+CompressiveNMR = _metric("CompressiveNMR", masking.CompressiveNMR)
+MaskedError = _metric("MaskedError", masking.MaskedError)
+NoiseModulation = _metric("NoiseModulation", masking.NoiseModulation)
+MaskingHinge = _metric("MaskingHinge", masking.MaskingHinge)
+PrioritySpectralDistance = _metric("PrioritySpectralDistance", masking.PrioritySpectralDistance)

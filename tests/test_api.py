@@ -25,6 +25,14 @@ PUBLIC = {
     *("Loss", "WeightedSum"),
     *("LogSpectralLoss", "MAELoss", "MSELoss", "MelLoss", "MultiResolutionSTFTLoss", "MultiScaleMelLoss"),
     *("SDSDRLoss", "SISDRLoss", "SNRLoss", "STFTLoss"),
+    *("DC", "ESR", "LogCosh", "LogWMSE", "DCLoss", "ESRLoss", "LogCoshLoss", "LogWMSELoss"),
+    *("L1SNR", "LevelMatchedL1SNR", "ThresholdedSNR", "L1SNRLoss", "LevelMatchedL1SNRLoss", "ThresholdedSNRLoss"),
+    *("AntiWrappingPhaseDistance", "ComplexSTFTDistance", "CompressedSTFTDistance", "CosinePhaseDistance"),
+    *("AntiWrappingPhaseLoss", "ComplexSTFTLoss", "CompressedSTFTLoss", "CosinePhaseLoss"),
+    *("WeightedSDR", "WeightedSDRLoss"),
+    *("CompressiveNMR", "MaskedError", "MaskingHinge", "NMR", "NoiseModulation", "PrioritySpectralDistance"),
+    *("CompressiveNMRLoss", "MaskedErrorLoss", "MaskingHingeLoss", "NMRLoss", "NoiseModulationLoss"),
+    *("PrioritySpectralLoss",),
 }
 
 LOSSES = {name: getattr(percloss, name) for name in sorted(PUBLIC) if name.endswith("Loss") and name != "Loss"}
@@ -96,7 +104,7 @@ def built(cls):
 def test_every_differentiable_measure_has_a_loss_of_its_name() -> None:
     """But improvements: the mixture's own score is a constant, so the loss of the measure has the same gradient."""
     held = {cls.measure_class.spec.name for cls in LOSSES.values()}
-    assert held == {name for name in DIFFERENTIABLE if not find(name).spec.needs}
+    assert held == {name for name in DIFFERENTIABLE if not name.endswith("_i")}
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -117,9 +117,7 @@ def _print(section: "Section") -> None:
     out = console()
     out.print(f"{section.title}: {section.about}", style="bold")
     found = {column.spec.name: column for column in columns(section)}
-    heads = {
-        name: [*(f"{line} " for line in broken(name)), f"{_direction(column)} "] for name, column in found.items()
-    }
+    heads = {name: [*(f"{line} " for line in broken(name)), f"{_direction(column)} "] for name, column in found.items()}
     widths = {
         name: GAP + max(map(len, [*heads[name], *(f"{text} " for text in column.texts.values())]))
         for name, column in found.items()

@@ -1,0 +1,67 @@
+"""Tone or noise, from closed forms."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from percloss.dsp.safe import db_to_power
+from percloss.frontends import Stft
+from percloss.hearing.tonality import masking_offset, spectral_flatness, tonality
+from tests.signals import noise, tone
+
+EULER = 0.5772156649015329
+DEEP = db_to_power(-250.0)
+
+
+def whole(power: Tensor) -> Tensor:
+    """Flatness of the whole spectrum [dB]."""
+    bins = power.shape[-2]
+    return spectral_flatness(power, torch.full((1, bins), 1 / bins, dtype=power.dtype), DEEP)
+
+
+def test_white_noise_has_a_flatness_of_e_to_minus_gamma() -> None:
+    """The power of a Gaussian bin is exponential: the mean of its logarithm is gamma below that of its mean."""
+    samples = noise(1, 1, 2**20, dtype=torch.float64)
+    power = torch.fft.rfft(samples).abs().square()[..., 1:-1, None]
+    flatness = whole(power).item()
+    assert abs(flatness - -10 * EULER * math.log10(math.e)) < 0.02
+    assert abs(10 ** (flatness / 10) - 0.56146) < 0.003
+    assert abs(tonality(torch.tensor(flatness)).item() - 0.0418) < 5e-4
+
+
+def test_a_flat_spectrum_has_0_db_and_no_tonality() -> None:
+    flatness = whole(torch.full((1, 1, 100, 3), 0.3, dtype=torch.float64))
+    torch.testing.assert_close(flatness, torch.zeros_like(flatness))
+    assert tonality(flatness).abs().max() < 1e-12
+
+
+def test_a_pure_tone_is_a_tone() -> None:
+    flatness = whole(Stft(512).power(tone(1000))[..., 4:-4])
+    assert (flatness < -60).all()
+    assert (tonality(flatness) == 1).all()
+
+
+def test_flatness_does_not_hear_the_level() -> None:
+    power = noise(1, 1, 64, 5, dtype=torch.float64).square()
+    torch.testing.assert_close(whole(1e6 * power), whole(power))
+
+
+def test_silence_is_flat() -> None:
+    assert whole(torch.zeros(1, 1, 64, 2)).abs().max() < 1e-4
+
+
+def test_each_neighbourhood_looks_at_its_own_bins() -> None:
+    power = torch.ones(1, 1, 8, 1, dtype=torch.float64)
+    power[..., 6, :] = 1e9
+    halves = torch.kron(torch.eye(2, dtype=torch.float64), torch.full((1, 4), 0.25, dtype=torch.float64))
+    flat, peaked = spectral_flatness(power, halves, DEEP).flatten().tolist()
+    assert abs(flat) < 1e-9
+    assert peaked < -60
+
+
+def test_a_tone_masks_less_than_noise_and_less_the_higher_it_is() -> None:
+    bark = torch.tensor([5.0, 20.0])
+    torch.testing.assert_close(masking_offset(torch.ones(2), bark), torch.tensor([19.5, 34.5]))
+    torch.testing.assert_close(masking_offset(torch.zeros(2), bark), torch.tensor([5.5, 5.5]))
+    torch.testing.assert_close(masking_offset(torch.full((2,), 0.5), bark), torch.tensor([12.5, 20.0]))
