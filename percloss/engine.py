@@ -155,9 +155,46 @@ def applies(est: Tensor, ref: Tensor) -> bool:
     return wanted and not torch.compiler.is_compiling()
 
 
-def compare(terms: Sequence[Term], est: Wave, ref: Wave) -> PerItem:
+class Reference:
+    """The side of a comparison that has no gradient: its spectra are made when they are wanted, and may be kept."""
+
+    def __init__(self, ref: Wave, *, keep: bool = False) -> None:
+        self.rows, self.keep = ref.detach().flatten(0, 1), keep
+        self._kept: dict[tuple[int, int, int], Tensor] = {}
+
+    def spectrum(self, front: Stft, rows: slice) -> Spectrum:
+        """Of some rows, (rows, 1, bins, frames)."""
+        if not self.keep:
+            return front(self.rows[rows, None])  # type: ignore[no-any-return]
+        if front.key not in self._kept:
+            self._kept[front.key] = front(self.rows[:, None])
+        return self._kept[front.key][rows]
+
+
+class Bound(Spectral):
+    """A spectral measure of estimates against one reference, whose spectra are kept."""
+
+    def __init__(self, measure: Spectral, ref: Wave) -> None:
+        super().__init__()
+        self.measure, self.spec, self.min_samples = measure, measure.spec, measure.min_samples
+        self.reference = Reference(ref, keep=True)
+
+    def terms(self) -> list[Term]:
+        return self.measure.terms()
+
+    def eager(self, est: Wave, ref: Wave) -> PerItem:
+        return self.measure.eager(est, ref)
+
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        if self.measure.engine == "closed" and applies(est, ref) and est.dtype == self.reference.rows.dtype:
+            return compare(self.terms(), est, ref, self.reference)
+        return self.measure.compare(est, ref)
+
+
+def compare(terms: Sequence[Term], est: Wave, ref: Wave, reference: Reference | None = None) -> PerItem:
     """The weighted sum of several spectral measures per item, with its gradient by the estimate."""
-    value: PerItem = _ValueAndGradient.apply(est, ref, terms)  # type: ignore[no-untyped-call]
+    reference = Reference(ref) if reference is None else reference
+    value: PerItem = _ValueAndGradient.apply(est, reference, terms)  # type: ignore[no-untyped-call]
     return value
 
 
@@ -165,8 +202,8 @@ class _ValueAndGradient(torch.autograd.Function):
     """Computes the gradient while it computes the value, and keeps nothing else."""
 
     @staticmethod
-    def forward(ctx: Any, est: Tensor, ref: Tensor, terms: Sequence[Term]) -> Tensor:
-        value, gradient = value_and_gradient(terms, est.flatten(0, 1), ref.flatten(0, 1))
+    def forward(ctx: Any, est: Tensor, reference: Reference, terms: Sequence[Term]) -> Tensor:
+        value, gradient = value_and_gradient(terms, est.flatten(0, 1), reference)
         ctx.save_for_backward(gradient.view_as(est))
         return value.view(est.shape[:2])
 
@@ -181,11 +218,11 @@ class _ValueAndGradient(torch.autograd.Function):
         return of_value[..., None] * gradient, None, None
 
 
-def value_and_gradient(terms: Sequence[Term], est: Tensor, ref: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(terms: Sequence[Term], est: Tensor, reference: Reference) -> tuple[Tensor, Tensor]:
     """Of the weighted sum, row by row.
 
     Shape:
-        est, ref: (rows, time). Returns (rows,) and (rows, time).
+        est: (rows, time). Returns (rows,) and (rows, time).
     """
     time = est.shape[-1]
     value, gradient = torch.zeros_like(est[:, 0]), torch.zeros_like(est)
@@ -197,7 +234,7 @@ def value_and_gradient(terms: Sequence[Term], est: Tensor, ref: Tensor) -> tuple
         size = (front.n_fft // 2 + 1) * (1 + time // front.hop_length)
         step = max(1, (BLOCK_GPU if est.is_cuda else BLOCK_CPU) // size)
         for rows in (slice(start, start + step) for start in range(0, est.shape[0], step)):
-            values, spectrum = _block(group, front(est[rows, None].detach()), front(ref[rows, None].detach()))
+            values, spectrum = _block(group, front(est[rows, None].detach()), reference.spectrum(front, rows))
             value[rows] += values
             gradient[rows] += front.adjoint(spectrum[:, 0], time)
     return value, gradient

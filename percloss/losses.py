@@ -2,19 +2,18 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ParamSpec, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from percloss._views import view
 from percloss.dsp.safe import mean_defined
-from percloss.engine import Spectral, SumOf, applies
+from percloss.engine import Bound, Spectral, SumOf, applies
 from percloss.errors import ArgumentError
 from percloss.measure import Measure
 from percloss.measures import masking, phase, ratios, spectral, waveform
-
-P = ParamSpec("P")
 
 
 class Loss(nn.Module):
@@ -78,6 +77,10 @@ class Loss(nn.Module):
         # Broken samples never reached the measure and would get a gradient of 0: the second term is 0, or nan.
         return mean + (torch.where(finite.all(), 0.0, math.nan) * est[..., :1].to(mean.dtype)).sum()
 
+    def bind(self, ref: Tensor) -> "BoundLoss":
+        """The loss against one reference, which is transformed once."""
+        return BoundLoss(self, ref)
+
     def _tell(self, values: Tensor) -> None:
         if not self._told and bool(values.isnan().all()):
             self._told = True
@@ -137,7 +140,11 @@ class WeightedSum(nn.Module):
             parts[name] = loss(est, ref, **given)
         return parts
 
-    def _shared(self) -> dict[str, Spectral]:
+    def bind(self, ref: Tensor) -> "BoundLoss":
+        """The loss against one reference, which is transformed once."""
+        return BoundLoss(self, ref)
+
+    def shared(self) -> dict[str, Spectral]:
         """Terms that look at spectra and share transforms; one that may have no value for an item keeps to itself."""
         measures = {name: cast(Loss, loss).measure for name, loss in self.losses.items()}
         return {
@@ -163,7 +170,7 @@ class WeightedSum(nn.Module):
 
         Terms at one resolution are computed from one transform, and their gradients carried back by one.
         """
-        shared = self._shared() if applies(est, ref) else {}
+        shared = self.shared() if applies(est, ref) else {}
         if len(shared) < 2:
             return self.total(self.parts(est, ref, **arguments))
         self._check(arguments)
@@ -173,47 +180,76 @@ class WeightedSum(nn.Module):
         return loss + self.total(rest) if rest else loss
 
 
+class BoundLoss(nn.Module):
+    """A loss against one reference, which is transformed once: for an estimate that changes while the reference stays.
+
+    ``loss.bind(ref)`` makes one, on the device that the reference is on. It costs memory: a kept spectrum is about four
+    times the reference, at each resolution.
+
+    Shape:
+        est: as the reference. Returns ().
+
+    Example:
+        >>> ref = torch.sin(torch.arange(8000) / 4)[None, None]
+        >>> loss = MelLoss(16_000).bind(ref)
+        >>> loss(0.5 * ref) > loss(0.9 * ref)
+        tensor(True)
+    """
+
+    def __init__(self, loss: "Loss | WeightedSum", ref: Tensor) -> None:
+        super().__init__()
+        if not ref.isfinite().all():
+            raise ArgumentError(
+                f"bind: got a reference with {int((~ref.isfinite()).sum())} samples that are not finite."
+            )
+        self.ref = ref.detach().clone()
+        terms = WeightedSum([(1.0, loss)]) if isinstance(loss, Loss) else loss
+        shared = terms.shared()
+        together = SumOf([(terms.weights[name], measure) for name, measure in shared.items()]) if shared else None
+        self.together = None if together is None else Loss(Bound(together, self.ref))
+        rest = {
+            name: (terms.weights[name], cast(Loss, one)) for name, one in terms.losses.items() if name not in shared
+        }
+        self.rest = WeightedSum(rest) if rest else None
+
+    def forward(self, est: Tensor, *, weight: Tensor | None = None, **needs: Tensor) -> Tensor:
+        """The loss of estimates of this reference. Takes what the loss takes besides, except ``lengths``."""
+        parts: list[Tensor] = []
+        if self.together is not None:
+            parts.append(self.together(est, self.ref, weight=weight))
+        if self.rest is not None:
+            parts.append(self.rest(est, self.ref, weight=weight, **needs))
+        return torch.stack(parts).sum()
+
+
 _ANY = {"weight", "lengths"}
 
 
-def _loss(name: str, measure: Callable[P, Measure]) -> Callable[P, Loss]:
-    """A class of losses with the constructor of a measure."""
-
-    def construct(self: Loss, *args: P.args, **kwargs: P.kwargs) -> None:
-        Loss.__init__(self, measure(*args, **kwargs))
-
-    cls = cast(type[Measure], measure)
-    summary = (cls.__doc__ or "").strip().splitlines()[0]
-    doc = f"The loss of ``{cls.__name__}``: {summary}\n\nTakes the arguments of ``{cls.__name__}``; see there."
-    namespace = {"__init__": construct, "__doc__": doc, "__module__": __name__, "measure_class": cls}
-    return cast(Callable[P, Loss], type(name, (Loss,), namespace))
-
-
-MSELoss = _loss("MSELoss", waveform.MSE)
-MAELoss = _loss("MAELoss", waveform.MAE)
-SNRLoss = _loss("SNRLoss", ratios.SNR)
-SISDRLoss = _loss("SISDRLoss", ratios.SISDR)
-SDSDRLoss = _loss("SDSDRLoss", ratios.SDSDR)
-STFTLoss = _loss("STFTLoss", spectral.STFTDistance)
-MultiResolutionSTFTLoss = _loss("MultiResolutionSTFTLoss", spectral.MultiResolutionSTFTDistance)
-MelLoss = _loss("MelLoss", spectral.MelDistance)
-MultiScaleMelLoss = _loss("MultiScaleMelLoss", spectral.MultiScaleMelDistance)
-LogSpectralLoss = _loss("LogSpectralLoss", spectral.LogSpectralDistance)
-LogCoshLoss = _loss("LogCoshLoss", waveform.LogCosh)
-ESRLoss = _loss("ESRLoss", waveform.ESR)
-DCLoss = _loss("DCLoss", waveform.DC)
-LogWMSELoss = _loss("LogWMSELoss", waveform.LogWMSE)
-ThresholdedSNRLoss = _loss("ThresholdedSNRLoss", ratios.ThresholdedSNR)
-L1SNRLoss = _loss("L1SNRLoss", ratios.L1SNR)
-LevelMatchedL1SNRLoss = _loss("LevelMatchedL1SNRLoss", ratios.LevelMatchedL1SNR)
-ComplexSTFTLoss = _loss("ComplexSTFTLoss", phase.ComplexSTFTDistance)
-CompressedSTFTLoss = _loss("CompressedSTFTLoss", phase.CompressedSTFTDistance)
-CosinePhaseLoss = _loss("CosinePhaseLoss", phase.CosinePhaseDistance)
-AntiWrappingPhaseLoss = _loss("AntiWrappingPhaseLoss", phase.AntiWrappingPhaseDistance)
-WeightedSDRLoss = _loss("WeightedSDRLoss", phase.WeightedSDR)
-NMRLoss = _loss("NMRLoss", masking.NMR)
-CompressiveNMRLoss = _loss("CompressiveNMRLoss", masking.CompressiveNMR)
-MaskedErrorLoss = _loss("MaskedErrorLoss", masking.MaskedError)
-NoiseModulationLoss = _loss("NoiseModulationLoss", masking.NoiseModulation)
-MaskingHingeLoss = _loss("MaskingHingeLoss", masking.MaskingHinge)
-PrioritySpectralLoss = _loss("PrioritySpectralLoss", masking.PrioritySpectralDistance)
+MSELoss = view("MSELoss", Loss, waveform.MSE)
+MAELoss = view("MAELoss", Loss, waveform.MAE)
+SNRLoss = view("SNRLoss", Loss, ratios.SNR)
+SISDRLoss = view("SISDRLoss", Loss, ratios.SISDR)
+SDSDRLoss = view("SDSDRLoss", Loss, ratios.SDSDR)
+STFTLoss = view("STFTLoss", Loss, spectral.STFTDistance)
+MultiResolutionSTFTLoss = view("MultiResolutionSTFTLoss", Loss, spectral.MultiResolutionSTFTDistance)
+MelLoss = view("MelLoss", Loss, spectral.MelDistance)
+MultiScaleMelLoss = view("MultiScaleMelLoss", Loss, spectral.MultiScaleMelDistance)
+LogSpectralLoss = view("LogSpectralLoss", Loss, spectral.LogSpectralDistance)
+LogCoshLoss = view("LogCoshLoss", Loss, waveform.LogCosh)
+ESRLoss = view("ESRLoss", Loss, waveform.ESR)
+DCLoss = view("DCLoss", Loss, waveform.DC)
+LogWMSELoss = view("LogWMSELoss", Loss, waveform.LogWMSE)
+ThresholdedSNRLoss = view("ThresholdedSNRLoss", Loss, ratios.ThresholdedSNR)
+L1SNRLoss = view("L1SNRLoss", Loss, ratios.L1SNR)
+LevelMatchedL1SNRLoss = view("LevelMatchedL1SNRLoss", Loss, ratios.LevelMatchedL1SNR)
+ComplexSTFTLoss = view("ComplexSTFTLoss", Loss, phase.ComplexSTFTDistance)
+CompressedSTFTLoss = view("CompressedSTFTLoss", Loss, phase.CompressedSTFTDistance)
+CosinePhaseLoss = view("CosinePhaseLoss", Loss, phase.CosinePhaseDistance)
+AntiWrappingPhaseLoss = view("AntiWrappingPhaseLoss", Loss, phase.AntiWrappingPhaseDistance)
+WeightedSDRLoss = view("WeightedSDRLoss", Loss, phase.WeightedSDR)
+NMRLoss = view("NMRLoss", Loss, masking.NMR)
+CompressiveNMRLoss = view("CompressiveNMRLoss", Loss, masking.CompressiveNMR)
+MaskedErrorLoss = view("MaskedErrorLoss", Loss, masking.MaskedError)
+NoiseModulationLoss = view("NoiseModulationLoss", Loss, masking.NoiseModulation)
+MaskingHingeLoss = view("MaskingHingeLoss", Loss, masking.MaskingHinge)
+PrioritySpectralLoss = view("PrioritySpectralLoss", Loss, masking.PrioritySpectralDistance)

@@ -86,8 +86,11 @@ class Measure(nn.Module, ABC):
         if self.spec.takes != "pair":  # judged together: one that is broken leaves the others unknown
             together = finite.all(1, keepdim=True)
             finite = together if self.spec.takes == "joint" else together.expand_as(finite)
-        keep = finite.view(*finite.shape, *[1] * (est.dim() - 2))
-        values = self.compare(**{name: torch.where(keep, x, 0) for name, x in signals.items()})
+        # Nothing to strike out is the usual case. A GPU is not asked, since it would have to be waited for.
+        if torch.compiler.is_compiling() or est.is_cuda or not bool(finite.all()):
+            keep = finite.view(*finite.shape, *[1] * (est.dim() - 2))
+            signals = {name: torch.where(keep, x, 0) for name, x in signals.items()}
+        values = self.compare(**signals)
         if values.shape != finite.shape:
             raise ShapeError(
                 f"{self.spec.name}: compare returned {tuple(values.shape)} for an input of {tuple(est.shape)}; "

@@ -1,14 +1,14 @@
 """The metric view: a measure as a torchmetrics.Metric that keeps every item (``pip install "percloss[metrics]"``)."""
 
 import zlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from percloss import wrappers
 from percloss._optional import require
+from percloss._views import view
 from percloss.measure import Measure
 from percloss.measures import masking, phase, ratios, spectral, speech, waveform
 from percloss.uncertainty import mean_interval
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import torchmetrics
 else:
     torchmetrics = require("torchmetrics", extra="metrics")
-
-P = ParamSpec("P")
 
 
 class Metric(torchmetrics.Metric):
@@ -81,50 +79,37 @@ class Metric(torchmetrics.Metric):
         }
 
 
-def _metric(name: str, measure: Callable[P, Measure]) -> Callable[P, Metric]:
-    """A class of metrics with the constructor of a measure."""
-
-    def construct(self: Metric, *args: P.args, **kwargs: P.kwargs) -> None:
-        Metric.__init__(self, measure(*args, **kwargs))
-
-    cls = cast(type[Measure], measure)
-    summary = (cls.__doc__ or "").strip().splitlines()[0]
-    doc = f"The metric of ``percloss.{cls.__name__}``: {summary}\n\nTakes the same arguments; see there."
-    namespace = {"__init__": construct, "__doc__": doc, "__module__": __name__, "measure_class": cls}
-    return cast(Callable[P, Metric], type(name, (Metric,), namespace))
-
-
-MSE = _metric("MSE", waveform.MSE)
-MAE = _metric("MAE", waveform.MAE)
-SNR = _metric("SNR", ratios.SNR)
-SISDR = _metric("SISDR", ratios.SISDR)
-SDSDR = _metric("SDSDR", ratios.SDSDR)
-SNRImprovement = _metric("SNRImprovement", wrappers.SNRImprovement)
-SISDRImprovement = _metric("SISDRImprovement", wrappers.SISDRImprovement)
-STFTDistance = _metric("STFTDistance", spectral.STFTDistance)
-MultiResolutionSTFTDistance = _metric("MultiResolutionSTFTDistance", spectral.MultiResolutionSTFTDistance)
-MelDistance = _metric("MelDistance", spectral.MelDistance)
-MultiScaleMelDistance = _metric("MultiScaleMelDistance", spectral.MultiScaleMelDistance)
-LogSpectralDistance = _metric("LogSpectralDistance", spectral.LogSpectralDistance)
-PESQNarrowBand = _metric("PESQNarrowBand", speech.PESQNarrowBand)
-PESQWideBand = _metric("PESQWideBand", speech.PESQWideBand)
-STOI = _metric("STOI", speech.STOI)
-ESTOI = _metric("ESTOI", speech.ESTOI)
-LogCosh = _metric("LogCosh", waveform.LogCosh)
-ESR = _metric("ESR", waveform.ESR)
-DC = _metric("DC", waveform.DC)
-LogWMSE = _metric("LogWMSE", waveform.LogWMSE)
-ThresholdedSNR = _metric("ThresholdedSNR", ratios.ThresholdedSNR)
-L1SNR = _metric("L1SNR", ratios.L1SNR)
-LevelMatchedL1SNR = _metric("LevelMatchedL1SNR", ratios.LevelMatchedL1SNR)
-ComplexSTFTDistance = _metric("ComplexSTFTDistance", phase.ComplexSTFTDistance)
-CompressedSTFTDistance = _metric("CompressedSTFTDistance", phase.CompressedSTFTDistance)
-CosinePhaseDistance = _metric("CosinePhaseDistance", phase.CosinePhaseDistance)
-AntiWrappingPhaseDistance = _metric("AntiWrappingPhaseDistance", phase.AntiWrappingPhaseDistance)
-WeightedSDR = _metric("WeightedSDR", phase.WeightedSDR)
-NMR = _metric("NMR", masking.NMR)
-CompressiveNMR = _metric("CompressiveNMR", masking.CompressiveNMR)
-MaskedError = _metric("MaskedError", masking.MaskedError)
-NoiseModulation = _metric("NoiseModulation", masking.NoiseModulation)
-MaskingHinge = _metric("MaskingHinge", masking.MaskingHinge)
-PrioritySpectralDistance = _metric("PrioritySpectralDistance", masking.PrioritySpectralDistance)
+MSE = view("MSE", Metric, waveform.MSE)
+MAE = view("MAE", Metric, waveform.MAE)
+SNR = view("SNR", Metric, ratios.SNR)
+SISDR = view("SISDR", Metric, ratios.SISDR)
+SDSDR = view("SDSDR", Metric, ratios.SDSDR)
+SNRImprovement = view("SNRImprovement", Metric, wrappers.SNRImprovement)
+SISDRImprovement = view("SISDRImprovement", Metric, wrappers.SISDRImprovement)
+STFTDistance = view("STFTDistance", Metric, spectral.STFTDistance)
+MultiResolutionSTFTDistance = view("MultiResolutionSTFTDistance", Metric, spectral.MultiResolutionSTFTDistance)
+MelDistance = view("MelDistance", Metric, spectral.MelDistance)
+MultiScaleMelDistance = view("MultiScaleMelDistance", Metric, spectral.MultiScaleMelDistance)
+LogSpectralDistance = view("LogSpectralDistance", Metric, spectral.LogSpectralDistance)
+PESQNarrowBand = view("PESQNarrowBand", Metric, speech.PESQNarrowBand)
+PESQWideBand = view("PESQWideBand", Metric, speech.PESQWideBand)
+STOI = view("STOI", Metric, speech.STOI)
+ESTOI = view("ESTOI", Metric, speech.ESTOI)
+LogCosh = view("LogCosh", Metric, waveform.LogCosh)
+ESR = view("ESR", Metric, waveform.ESR)
+DC = view("DC", Metric, waveform.DC)
+LogWMSE = view("LogWMSE", Metric, waveform.LogWMSE)
+ThresholdedSNR = view("ThresholdedSNR", Metric, ratios.ThresholdedSNR)
+L1SNR = view("L1SNR", Metric, ratios.L1SNR)
+LevelMatchedL1SNR = view("LevelMatchedL1SNR", Metric, ratios.LevelMatchedL1SNR)
+ComplexSTFTDistance = view("ComplexSTFTDistance", Metric, phase.ComplexSTFTDistance)
+CompressedSTFTDistance = view("CompressedSTFTDistance", Metric, phase.CompressedSTFTDistance)
+CosinePhaseDistance = view("CosinePhaseDistance", Metric, phase.CosinePhaseDistance)
+AntiWrappingPhaseDistance = view("AntiWrappingPhaseDistance", Metric, phase.AntiWrappingPhaseDistance)
+WeightedSDR = view("WeightedSDR", Metric, phase.WeightedSDR)
+NMR = view("NMR", Metric, masking.NMR)
+CompressiveNMR = view("CompressiveNMR", Metric, masking.CompressiveNMR)
+MaskedError = view("MaskedError", Metric, masking.MaskedError)
+NoiseModulation = view("NoiseModulation", Metric, masking.NoiseModulation)
+MaskingHinge = view("MaskingHinge", Metric, masking.MaskingHinge)
+PrioritySpectralDistance = view("PrioritySpectralDistance", Metric, masking.PrioritySpectralDistance)

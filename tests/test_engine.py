@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from percloss import (
+    CosinePhaseLoss,
     LogSpectralDistance,
     MelDistance,
     MelLoss,
@@ -17,7 +18,7 @@ from percloss import (
 )
 from percloss.dsp.stft import hann, stft, stft_adjoint
 from percloss.engine import Spectral
-from percloss.errors import ArgumentError
+from percloss.errors import ArgumentError, ShapeError
 from percloss.frontends import Stft
 
 CASES = {
@@ -155,3 +156,65 @@ def test_a_weighted_sum_takes_weights_and_lengths_together_too() -> None:
     loss = WeightedSum({"stft": (1.0, STFTLoss(512)), "mel": (0.5, MelLoss(16_000, n_fft=512, n_mels=20))})
     given = {"weight": torch.tensor([1.0, 3.0]), "lengths": torch.tensor([4096, 3000])}
     torch.testing.assert_close(loss(est, ref, **given), loss.total(loss.parts(est, ref, **given)), rtol=1e-12, atol=0)
+
+
+LOSSES = {
+    "one spectral loss": MelLoss(16_000),
+    "one that is not": SISDRLoss(),
+    "one that may have no value": CosinePhaseLoss(512),
+    "a sum": WeightedSum(
+        [(1.0, STFTLoss(512)), (0.5, MelLoss(16_000)), (0.1, SISDRLoss()), (2.0, CosinePhaseLoss(512))]
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_a_bound_loss_is_the_loss(case: str) -> None:
+    est, ref = waves(2, 2, 4096)
+    weight = torch.tensor([1.0, 3.0])
+    found = []
+    for run in (lambda: LOSSES[case].bind(ref)(est, weight=weight), lambda: LOSSES[case](est, ref, weight=weight)):
+        value = run()
+        found.append((value, *torch.autograd.grad(value, est)))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
+
+
+def test_a_bound_reference_is_transformed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    est, ref = waves(1, 1, 4096)
+    bound = WeightedSum({"a": (1.0, STFTLoss(512)), "b": (1.0, MelLoss(16_000, n_fft=512, n_mels=20))}).bind(ref)
+    bound(est)
+    transforms: list[int] = []
+    forward = Stft.forward
+
+    def counted(front: Stft, x: Tensor) -> Tensor:
+        transforms.append(front.n_fft)
+        return forward(front, x)
+
+    monkeypatch.setattr(Stft, "forward", counted)
+    bound(est)
+    assert transforms == [512]
+
+
+def test_a_bound_loss_keeps_its_reference_whatever_becomes_of_the_tensor() -> None:
+    est, ref = waves(1, 1, 4096)
+    bound = MelLoss(16_000).bind(ref)
+    wanted = bound(est)
+    ref.zero_()
+    torch.testing.assert_close(bound(est), wanted)
+
+
+def test_a_bound_loss_refuses_another_length_and_a_broken_reference() -> None:
+    est, ref = waves(1, 1, 4096)
+    with pytest.raises(ShapeError, match=r"est is \(1, 1, 4000\) and ref is \(1, 1, 4096\)"):
+        MelLoss(16_000).bind(ref)(est[..., :4000])
+    ref[..., 7] = torch.inf
+    with pytest.raises(ArgumentError, match="bind: got a reference with 1 samples that are not finite"):
+        MelLoss(16_000).bind(ref)
+
+
+def test_a_bound_loss_takes_an_estimate_of_another_precision_and_without_a_gradient() -> None:
+    est, ref = waves(1, 1, 4096)
+    loss = STFTLoss(512)
+    half = est.detach().float().requires_grad_()
+    torch.testing.assert_close(loss.bind(ref)(half), loss(half, ref))
+    torch.testing.assert_close(loss.bind(ref)(est.detach()), loss(est, ref).detach())

@@ -19,7 +19,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("dsp", {"dsp"}),
     ("front ends", {"hearing", "frontends", "distances", "functional", "adversarial"}),
     ("measures", {"measure", "measures", "engine", "wrappers"}),
-    ("views", {"losses", "metrics", "evaluation"}),
+    ("views", {"_views", "losses", "metrics", "evaluation"}),
     ("rooms", ROOM),
 ]
 FLOOR = {name: number for number, (_, names) in enumerate(FLOORS) for name in names}

@@ -101,7 +101,7 @@ class NMR(MaskingMeasure):
     **It is won by muting.** The error of a silent estimate is the reference, which almost masks itself; that of a noisy
     one stands where nothing masks it. On speech silence scores 5 dB, and white noise at an SNR of 20 dB scores 21 to
     27 dB. Neither train on it alone nor rank systems by it alone. SI-SDR beside it refuses silence, but at no weight an
-    estimate that is turned down. SNR refuses both: ``WeightedSum([(1.0, SNRLoss()), (0.1, Loss(NMR(rate)))])`` likes
+    estimate that is turned down. SNR refuses both: ``WeightedSum([(1.0, SNRLoss()), (0.1, NMRLoss(rate))])`` likes
     speech in white noise at 5 dB and above better than silence, and of spectral subtraction at any strength and level
     what has the level of the reference; at 0.2 in place of 0.1 it does not always.
 
@@ -151,7 +151,7 @@ class CompressiveNMR(MaskingMeasure):
     ``NMR``.
 
     **It is won by muting**, as ``NMR`` is: on speech silence scores 5 dB, and white noise at an SNR of 20 dB scores 9
-    to 11 dB. ``WeightedSum([(1.0, SNRLoss()), (0.25, Loss(CompressiveNMR(rate)))])`` is not, in the sense of ``NMR``.
+    to 11 dB. ``WeightedSum([(1.0, SNRLoss()), (0.25, CompressiveNMRLoss(rate))])`` is not, in the sense of ``NMR``.
 
     Args:
         sample_rate: Of both signals [Hz].

@@ -131,7 +131,6 @@ def test_what_nobody_can_hear_costs_nothing_and_what_one_can_costs_something(cls
     hidden, heard = (cls(RATE)(tone(1000, db=3.4 - 92 + margin), silence).item() for margin in (-5, 5))
     if cls in (MaskingHinge, NoiseModulation):
         assert hidden == 0
-    assert heard > max(hidden, 0) or cls is NMR
     assert heard > hidden
 
 
@@ -278,7 +277,6 @@ def test_si_sdr_refuses_silence_but_not_what_is_turned_down() -> None:
     assert balanced(0.01 * noisy, ref) < balanced(noisy, ref)
 
 
-@pytest.mark.slow
 def test_over_spectral_subtraction_of_any_strength_and_level_the_documented_sums_keep_the_level() -> None:
     """The search that the weights in the documentation come from, in little: the noise is known, the gain is free."""
     gains = torch.tensor([0.0, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.85, 1.0, 1.15])
