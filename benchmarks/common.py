@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+import percloss
+
 RESULTS = Path(__file__).parent / "results"
 Work = Callable[[], object]
 
@@ -89,7 +91,7 @@ def save(name: str, rows: list[dict[str, Any]], *, device: str, packages: tuple[
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "revision": revision.stdout.strip(),
-        "versions": {package: version(package) for package in ("torch", "percloss", *packages)},
+        "versions": {"percloss": percloss.__version__, **{name: version(name) for name in ("torch", *packages)}},
         "settings": settings,
         "rows": rows,
     }
