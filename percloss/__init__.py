@@ -124,20 +124,8 @@ _WHERE = {
 }
 _HOME = {name: f"percloss.{module}" for module, names in _WHERE.items() for name in names}
 _ROOMS = {
-    *(
-        "compat",
-        "data",
-        "degrade",
-        "distances",
-        "dsp",
-        "engine",
-        "errors",
-        "evaluation",
-        "frontends",
-        "losses",
-        "measures",
-    ),
-    *("metrics", "spec", "testing", "wrappers"),
+    *("compat", "data", "degrade", "distances", "dsp", "engine", "errors", "evaluation", "frontends", "hearing"),
+    *("losses", "measures", "metrics", "spec", "testing", "wrappers"),
 }
 
 __all__ = list(_HOME)

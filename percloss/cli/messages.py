@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from percloss.cli.terminal import plain
+from percloss.scoring.audio import shown
 from percloss.scoring.document import Document
 from percloss.scoring.engine import Scored
-from percloss.scoring.pairing import shown
 
 __all__ = ["left_out", "report", "say"]
 

@@ -16,12 +16,13 @@ from percloss.cli.messages import left_out, missing, report, say
 from percloss.cli.terminal import console, plain, print_results
 from percloss.errors import ArgumentError
 from percloss.measure import find
+from percloss.scoring.audio import shown
 from percloss.scoring.document import Document, document, tidy
 from percloss.scoring.engine import Recipe, Scored, plan
 from percloss.scoring.journal import Journal
 from percloss.scoring.manifest import read_pairs
 from percloss.scoring.output import check_output, json_text, tsv, write_output
-from percloss.scoring.pairing import Pair, pair_up, shown
+from percloss.scoring.pairing import Pair, pair_up
 from percloss.scoring.workers import score
 
 __all__ = ["Options", "run"]

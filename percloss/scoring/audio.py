@@ -16,7 +16,7 @@ from torch import Tensor
 from percloss._optional import require
 from percloss.errors import ArgumentError, AudioFileError, SampleRateError, ShapeError
 
-__all__ = ["EXTENSIONS", "RESAMPLER", "Audio", "AudioInfo", "info", "read", "resample_file", "write"]
+__all__ = ["EXTENSIONS", "RESAMPLER", "Audio", "AudioInfo", "info", "read", "resample_file", "shown", "write"]
 
 EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
 """Suffixes of the files that are looked for in a folder."""
@@ -102,7 +102,7 @@ def write(path: Name, wave: Tensor, sample_rate: int) -> None:
     """
     path = Path(path)
     if path.suffix.lower() not in _SUBTYPES:
-        raise ArgumentError(f"write: {_shown(path)} came; .wav or .flac is needed; use {_shown(path.stem)}.wav.")
+        raise ArgumentError(f"write: {shown(path)} came; .wav or .flac is needed; use {shown(path.stem)}.wav.")
     if wave.dim() != 3 or wave.shape[0] != 1 or wave.numel() == 0:
         raise ShapeError(
             f"write: a wave of shape {tuple(wave.shape)} came; a file holds (1, channels, time); write wave[:1]."
@@ -123,7 +123,7 @@ def write(path: Name, wave: Tensor, sample_rate: int) -> None:
     except (OSError, soundfile.SoundFileError) as error:
         unfinished.unlink(missing_ok=True)
         raise AudioFileError(
-            f"{_shown(path)}: cannot be written ({_reason(error)}); "
+            f"{shown(path)}: cannot be written ({_reason(error)}); "
             f"give a folder that exists and may be written to, a usual rate, and for flac at most 8 channels."
         ) from error
 
@@ -165,21 +165,19 @@ def _opened(path: Name, use: Callable[[Any, Path], _Found]) -> _Found:
     try:
         status = os.stat(path)
     except FileNotFoundError as error:
-        raise AudioFileError(f"{_shown(path)}: there is no such file; check the path.") from error
+        raise AudioFileError(f"{shown(path)}: there is no such file; check the path.") from error
     except (OSError, ValueError) as error:
-        raise AudioFileError(f"{_shown(path)}: cannot be looked at ({_reason(error)}); check the path.") from error
+        raise AudioFileError(f"{shown(path)}: cannot be looked at ({_reason(error)}); check the path.") from error
     if stat.S_ISDIR(status.st_mode):
-        raise AudioFileError(f"{_shown(path)}: is a folder; give one audio file.")
+        raise AudioFileError(f"{shown(path)}: is a folder; give one audio file.")
     if not stat.S_ISREG(status.st_mode):
-        raise AudioFileError(f"{_shown(path)}: is a pipe or a device; write it to a file first, and give that.")
+        raise AudioFileError(f"{shown(path)}: is a pipe or a device; write it to a file first, and give that.")
     if not os.access(path, os.R_OK):
-        raise AudioFileError(f"{_shown(path)}: may not be read; change its permissions (chmod u+r).")
+        raise AudioFileError(f"{shown(path)}: may not be read; change its permissions (chmod u+r).")
     if status.st_size == 0:
-        raise AudioFileError(f"{_shown(path)}: is empty, 0 bytes; make it again.")
+        raise AudioFileError(f"{shown(path)}: is empty, 0 bytes; make it again.")
     if path.suffix.lower() == ".raw":
-        raise AudioFileError(
-            f"{_shown(path)}: raw samples do not say their rate and channels; convert it to wav first."
-        )
+        raise AudioFileError(f"{shown(path)}: raw samples do not say their rate and channels; convert it to wav first.")
     soundfile = require("soundfile", extra="audio")
     try:
         # As bytes, because a name need not be UTF-8; on Windows it is, and bytes would be taken for the code page.
@@ -187,15 +185,15 @@ def _opened(path: Name, use: Callable[[Any, Path], _Found]) -> _Found:
             return use(sound, path)
     except soundfile.SoundFileError as error:
         raise AudioFileError(
-            f"{_shown(path)}: cannot be decoded ({_reason(error)}), it is damaged, cut short or of another format; "
-            f"make it again, or if it plays elsewhere convert it: ffmpeg -i {shlex.quote(_shown(path))} converted.wav"
+            f"{shown(path)}: cannot be decoded ({_reason(error)}), it is damaged, cut short or of another format; "
+            f"make it again, or if it plays elsewhere convert it: ffmpeg -i {shlex.quote(shown(path))} converted.wav"
         ) from error
 
 
 def _header(sound: Any, path: Path) -> AudioInfo:
     if sound.samplerate not in _RATES:
         raise AudioFileError(
-            f"{_shown(path)}: its header says {sound.samplerate} Hz, and audio has {_RATES[0]} to {_RATES[-1]} Hz; "
+            f"{shown(path)}: its header says {sound.samplerate} Hz, and audio has {_RATES[0]} to {_RATES[-1]} Hz; "
             f"the header is damaged, make the file again."
         )
     return AudioInfo(sound.samplerate, sound.channels, sound.frames, sound.format, sound.subtype)
@@ -212,11 +210,11 @@ def _decode(sound: Any, path: Path) -> Audio:
         frames += len(block)
         if frames * header.channels > _MOST_SAMPLES:
             raise AudioFileError(
-                f"{_shown(path)}: holds more than {_MOST_SAMPLES} samples, too many at once; cut it into parts."
+                f"{shown(path)}: holds more than {_MOST_SAMPLES} samples, too many at once; cut it into parts."
             )
     _refuse_truncated(sound, path, frames)
     if frames == 0:
-        raise AudioFileError(f"{_shown(path)}: holds no samples, only a header; make it again.")
+        raise AudioFileError(f"{shown(path)}: holds no samples, only a header; make it again.")
     wave = torch.from_numpy(np.ascontiguousarray(np.concatenate(blocks).T))[None]
     nonfinite = wave.numel() - int(torch.isfinite(wave).sum())
     return Audio(wave, header.sample_rate, path, header.format, header.subtype, nonfinite)
@@ -237,7 +235,7 @@ def _refuse_truncated(sound: Any, path: Path, frames: int) -> None:
     elif frames < sound.frames:
         short = f"its header promises {sound.frames} frames and {frames} could be decoded"
     if short:
-        raise AudioFileError(f"{_shown(path)}: is truncated ({short}); copy or download it again.")
+        raise AudioFileError(f"{shown(path)}: is truncated ({short}); copy or download it again.")
 
 
 def _counts_its_frames(path: Path) -> bool:
@@ -261,8 +259,8 @@ def _ends_inside_a_page(path: Path) -> bool:
     return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
-def _shown(path: Path | str) -> str:
-    """A name as it can be printed anywhere; one that is not UTF-8 would break the message."""
+def shown(path: Path | str) -> str:
+    """A path as it can be printed and written anywhere, also where its bytes are no UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 import percloss
 from percloss.measure import find
+from percloss.scoring.audio import shown
 from percloss.scoring.engine import Recipe, Scored
-from percloss.scoring.pairing import shown
 from percloss.uncertainty import mean_interval
 
 __all__ = ["Document", "Summary", "columns", "document", "summarise", "tidy"]

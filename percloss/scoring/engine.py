@@ -15,8 +15,8 @@ from percloss.errors import ArgumentError, DeviceError, PerclossError, SampleRat
 from percloss.evaluation import evaluate, signature
 from percloss.measure import ENTRY_POINTS, Measure, create, find
 from percloss.measures import TABLE
-from percloss.scoring.audio import RESAMPLER, read, resample_file
-from percloss.scoring.pairing import Pair, shown
+from percloss.scoring.audio import RESAMPLER, read, resample_file, shown
+from percloss.scoring.pairing import Pair
 from percloss.scoring.screening import screen
 
 __all__ = ["Recipe", "Scored", "Scorer", "plan"]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from percloss.errors import ArgumentError
+from percloss.scoring.audio import shown
 from percloss.scoring.engine import Scored
-from percloss.scoring.pairing import Pair, shown
+from percloss.scoring.pairing import Pair
 
 __all__ = ["Journal"]
 

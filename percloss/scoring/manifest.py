@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from percloss.errors import PairingError
-from percloss.scoring.pairing import Pair, shown
+from percloss.scoring.audio import shown
+from percloss.scoring.pairing import Pair
 
 __all__ = ["read_pairs"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from percloss._optional import require
 from percloss.errors import ArgumentError
+from percloss.scoring.audio import shown
 from percloss.scoring.document import Document
 from percloss.scoring.page import page
-from percloss.scoring.pairing import shown
 
 __all__ = ["COLUMNS", "FORMATS", "check_output", "json_text", "tsv", "write_output"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from percloss.errors import PairingError
-from percloss.scoring.audio import EXTENSIONS
+from percloss.scoring.audio import EXTENSIONS, shown
 
-__all__ = ["Pair", "pair_up", "shown"]
+__all__ = ["Pair", "pair_up"]
 
 MIXTURE = "mixture"
 """What a track's mixture is called beside its stems, as in MUSDB18."""
@@ -35,11 +35,6 @@ class Pair:
     mix: str | None = None
     stem: str | None = None
     problem: str | None = None
-
-
-def shown(path: str) -> str:
-    """A path as it can be printed and written anywhere, also where its bytes are no UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def pair_up(est: Sequence[str], ref: str, mix: str | None = None) -> list[Pair]:

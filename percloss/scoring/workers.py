@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from percloss.scoring.audio import shown
 from percloss.scoring.engine import Recipe, Scored, Scorer
-from percloss.scoring.pairing import Pair, shown
+from percloss.scoring.pairing import Pair
 
 __all__ = ["score"]
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from percloss.errors import PairingError
+from percloss.scoring.audio import shown
 from percloss.scoring.manifest import read_pairs
-from percloss.scoring.pairing import pair_up, shown
+from percloss.scoring.pairing import pair_up
 
 
 def touch(root: Path, *names: str) -> str:
