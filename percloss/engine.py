@@ -13,7 +13,7 @@ equal.
 import functools
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -160,7 +160,7 @@ class Reference:
 
     def __init__(self, ref: Wave, *, keep: bool = False) -> None:
         self.rows, self.keep = ref.detach().flatten(0, 1), keep
-        self._kept: dict[tuple[int, int, int], Tensor] = {}
+        self._kept: dict[tuple[Hashable, ...], Tensor] = {}
 
     def spectrum(self, front: Stft, rows: slice) -> Spectrum:
         """Of some rows, (rows, 1, bins, frames)."""
@@ -226,7 +226,7 @@ def value_and_gradient(terms: Sequence[Term], est: Tensor, reference: Reference)
     """
     time = est.shape[-1]
     value, gradient = torch.zeros_like(est[:, 0]), torch.zeros_like(est)
-    groups: dict[tuple[int, int, int], list[Term]] = {}
+    groups: dict[tuple[Hashable, ...], list[Term]] = {}
     for term in terms:
         groups.setdefault(term.measure.front.key, []).append(term)
     for group in groups.values():

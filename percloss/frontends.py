@@ -1,6 +1,6 @@
 """Front ends: waveform in, representation out. They own every window and filter bank, as constants."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from torch import Tensor, nn
 
@@ -50,6 +50,8 @@ class Stft(FrontEnd):
     """
 
     window: Tensor
+    #: Which window, where a subclass has others: front ends of one kind and size share their spectra.
+    kind: Hashable = "hann"
 
     def __init__(self, n_fft: int, hop_length: int | None = None, win_length: int | None = None) -> None:
         super().__init__()
@@ -69,9 +71,10 @@ class Stft(FrontEnd):
         return stft(x, self.window.to(x.dtype), n_fft=self.n_fft, hop_length=self.hop_length)
 
     @property
-    def key(self) -> tuple[int, int, int]:
-        """What two front ends have in common if they make the same spectrum."""
-        return self.n_fft, self.hop_length, self.win_length
+    def key(self) -> tuple[Hashable, ...]:
+        """What two front ends have in common if and only if they make the same spectrum."""
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        return name, self.kind, self.n_fft, self.hop_length, self.win_length
 
     def adjoint(self, gradient: Tensor, time: int) -> Tensor:
         """Carry a gradient of the spectrum, (rows, bins, frames), back to ``time`` samples of each row."""

@@ -79,6 +79,7 @@ class _Front(Stft):
         shape = getattr(torch, window, None) if window == "ones" or window.endswith("_window") else None
         if shape is None:
             raise ArgumentError(f"STFTLoss: got window={window!r}; needed is 'ones' or one of {', '.join(WINDOWS)}.")
+        self.kind = window, legacy
         self.constant("window", shape(size[2], dtype=torch.float32 if legacy else torch.float64))
         if fb is None:
             self.fb = None
