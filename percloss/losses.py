@@ -129,7 +129,7 @@ class WeightedSum(nn.Module):
 
     def parts(self, est: Tensor, ref: Tensor, **arguments: Tensor | None) -> dict[str, Tensor]:
         """Each term by name, before its weight, for a log. ``total`` makes the loss of them without computing twice."""
-        self._check(arguments)
+        self.check(arguments)
         return self._parts(self.losses, est, ref, **arguments)
 
     def _parts(self, names: Iterable[str], est: Tensor, ref: Tensor, **arguments: Tensor | None) -> dict[str, Tensor]:
@@ -155,7 +155,8 @@ class WeightedSum(nn.Module):
             and measure.spec.silent_reference == "defined"
         }
 
-    def _check(self, arguments: Iterable[str]) -> None:
+    def check(self, arguments: Iterable[str]) -> None:
+        """Refuse keywords that no term takes."""
         known = {need for loss in self.losses.values() for need in cast(Loss, loss).measure.spec.needs}
         unknown = set(arguments) - known - _ANY
         if unknown:
@@ -173,7 +174,7 @@ class WeightedSum(nn.Module):
         shared = self.shared() if applies(est, ref) else {}
         if len(shared) < 2:
             return self.total(self.parts(est, ref, **arguments))
-        self._check(arguments)
+        self.check(arguments)
         together = SumOf([(self.weights[name], part) for name, part in shared.items()])
         loss: Tensor = Loss(together)(est, ref, **{name: x for name, x in arguments.items() if name in _ANY})
         rest = self._parts([name for name in self.losses if name not in shared], est, ref, **arguments)
@@ -203,7 +204,7 @@ class BoundLoss(nn.Module):
                 f"bind: got a reference with {int((~ref.isfinite()).sum())} samples that are not finite."
             )
         self.ref = ref.detach().clone()
-        terms = WeightedSum([(1.0, loss)]) if isinstance(loss, Loss) else loss
+        self.terms = terms = WeightedSum([(1.0, loss)]) if isinstance(loss, Loss) else loss
         shared = terms.shared()
         together = SumOf([(terms.weights[name], measure) for name, measure in shared.items()]) if shared else None
         self.together = None if together is None else Loss(Bound(together, self.ref))
@@ -214,6 +215,7 @@ class BoundLoss(nn.Module):
 
     def forward(self, est: Tensor, *, weight: Tensor | None = None, **needs: Tensor) -> Tensor:
         """The loss of estimates of this reference. Takes what the loss takes besides, except ``lengths``."""
+        self.terms.check(needs)
         parts: list[Tensor] = []
         if self.together is not None:
             parts.append(self.together(est, self.ref, weight=weight))

@@ -16,8 +16,9 @@ from percloss import (
     STFTLoss,
     WeightedSum,
 )
+from percloss.compat import auraloss
 from percloss.dsp.stft import hann, stft, stft_adjoint
-from percloss.engine import Spectral
+from percloss.engine import Spectral, SumOf
 from percloss.errors import ArgumentError, ShapeError
 from percloss.frontends import Stft
 
@@ -218,3 +219,18 @@ def test_a_bound_loss_takes_an_estimate_of_another_precision_and_without_a_gradi
     half = est.detach().float().requires_grad_()
     torch.testing.assert_close(loss.bind(ref)(half), loss(half, ref))
     torch.testing.assert_close(loss.bind(ref)(est.detach()), loss(est, ref).detach())
+
+
+def test_front_ends_of_one_size_and_two_windows_do_not_share_a_spectrum() -> None:
+    est, ref = waves(1, 1, 4096)
+    measures = [
+        auraloss.freq.STFTLoss(512, 128, 512, window=window).terms for window in ("hann_window", "hamming_window")
+    ]
+    value = SumOf([(1.0, measure) for measure in measures])(est, ref)
+    torch.testing.assert_close(value, sum(measure(est, ref) for measure in measures), rtol=1e-12, atol=0)
+
+
+def test_a_bound_loss_refuses_a_keyword_that_no_term_takes() -> None:
+    est, ref = waves(1, 1, 4096)
+    with pytest.raises(ArgumentError, match="got .'mix'."):
+        MelLoss(16_000).bind(ref)(est, mix=ref)
