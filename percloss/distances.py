@@ -24,31 +24,33 @@ def snr(est: Wave, ref: Wave) -> PerItem:
     return undefined_where(signal == 0, ratio_db(signal, energy(est - ref)))
 
 
-def projection(est: Wave, ref: Wave) -> tuple[Wave, Wave]:
-    """Split the estimate into its part along the reference and the rest, ``(target, residual)``.
+def projection(est: Wave, ref: Wave) -> tuple[PerItem, PerItem, Wave]:
+    """Split the estimate into its part along the reference and the rest: both energies and the rest.
+
+    Returned are the energy of the reference, that of the part along it, and the residual.
 
     The residual is projected a second time: one projection leaves a share of float32's rounding of the gain along the
     reference, which would end the scale at about 60 dB below where it should.
     """
-    norm = energy(ref)[..., None]
-    norm = torch.where(norm == 0, 1, norm)
+    signal = energy(ref)
+    norm = torch.where(signal == 0, 1, signal)[..., None]
     gain = (est * ref).sum(-1, keepdim=True) / norm
     rest = est - gain * ref
     correction = (rest * ref).sum(-1, keepdim=True) / norm
-    return (gain + correction) * ref, rest - correction * ref
+    return signal, (gain + correction)[..., 0].square() * signal, rest - correction * ref
 
 
 def si_sdr(est: Wave, ref: Wave) -> PerItem:
     """Scale-invariant SDR [dB]; nan where the reference is silent, the lower bound where only the estimate is."""
-    target, residual = projection(est, ref)
+    signal, target, residual = projection(est, ref)
     noise = energy(residual) + (energy(est) == 0)
-    return undefined_where(energy(ref) == 0, ratio_db(energy(target), noise))
+    return undefined_where(signal == 0, ratio_db(target, noise))
 
 
 def sd_sdr(est: Wave, ref: Wave) -> PerItem:
     """Scale-dependent SDR [dB]: as ``si_sdr``, with the error of gain counted as noise."""
-    target, _ = projection(est, ref)
-    return undefined_where(energy(ref) == 0, ratio_db(energy(target), energy(est - ref)))
+    signal, target, _ = projection(est, ref)
+    return undefined_where(signal == 0, ratio_db(target, energy(est - ref)))
 
 
 def mean_absolute(est: Bins, ref: Bins) -> PerItem:
