@@ -10,7 +10,7 @@ from percloss.dsp.safe import db_to_amplitude, db_to_power, magnitude, ratio_db,
 from percloss.dsp.stft import power, stft
 
 # Of spectra whose peak is 1: a power far below float32's rounding, under every root that is taken of them.
-_NOTHING = db_to_power(-200.0)
+NOTHING = db_to_power(-200.0)
 
 
 def energy(x: Wave) -> PerItem:
@@ -129,7 +129,7 @@ def phase_fraction(est: Spectrum, ref: Spectrum) -> PerItem:
     """
     peak = torch.maximum(_peak(est), _peak(ref)).clamp(min=torch.finfo(ref.real.dtype).tiny)
     est, ref = est / peak, ref / peak
-    error, (of_phase, _) = power(est - ref).sum((2, 3)), phase_error(est, ref, _NOTHING)
+    error, (of_phase, _) = power(est - ref).sum((2, 3)), phase_error(est, ref, NOTHING)
     return undefined_where(error == 0, of_phase.sum((2, 3)) / torch.where(error == 0, 1, error))
 
 
@@ -139,7 +139,7 @@ def cosine_phase(est: Spectrum, ref: Spectrum) -> PerItem:
     1 where the estimate is silent, nan where the reference is.
     """
     est, ref = at_unit_peak(est, ref)
-    error, weight = (x.sum((2, 3)) for x in phase_error(est, ref, _NOTHING))
+    error, weight = (x.sum((2, 3)) for x in phase_error(est, ref, NOTHING))
     est_silent, ref_silent = (_peak(x)[..., 0, 0] == 0 for x in (est, ref))
     return undefined_where(ref_silent, torch.where(est_silent, 1, (error / (2 * weight)).clamp(max=2)))
 
@@ -149,10 +149,14 @@ def at_unit_peak(est: Spectrum, ref: Spectrum) -> tuple[Spectrum, Spectrum]:
 
     An estimate more than 140 dB below the reference stays small, and a silent spectrum stays silent.
     """
-    tiny = torch.finfo(ref.real.dtype).tiny
-    ref_peak = _peak(ref)
-    est_peak = torch.maximum(_peak(est), db_to_amplitude(-140.0) * ref_peak)
-    return est / est_peak.clamp(min=tiny), ref / ref_peak.clamp(min=tiny)
+    est_peak, ref_peak = peaks(_peak(est), _peak(ref))
+    return est / est_peak, ref / ref_peak
+
+
+def peaks(est: Tensor, ref: Tensor) -> tuple[Tensor, Tensor]:
+    """What ``at_unit_peak`` divides by, of the largest magnitudes of both."""
+    tiny = torch.finfo(ref.dtype).tiny
+    return torch.maximum(est, db_to_amplitude(-140.0) * ref).clamp(min=tiny), ref.clamp(min=tiny)
 
 
 def phase_difference(est: Spectrum, ref: Spectrum) -> tuple[Bins, Bins]:
@@ -166,7 +170,7 @@ def phase_difference(est: Spectrum, ref: Spectrum) -> tuple[Bins, Bins]:
     real = est.real * ref.real + est.imag * ref.imag
     imag = est.imag * ref.real - est.real * ref.imag
     angle = torch.atan2(torch.where(known, imag, 0), torch.where(known, real, 1))
-    return angle, est_power / (est_power + db_to_power(-60.0) * ref_power + _NOTHING)
+    return angle, est_power / (est_power + db_to_power(-60.0) * ref_power + NOTHING)
 
 
 def anti_wrapped(angle: Tensor, certain: Tensor, weight: Tensor) -> PerItem:

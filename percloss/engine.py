@@ -10,7 +10,6 @@ autograd finds it, block by block. Either is the derivative of the one formula i
 equal.
 """
 
-import functools
 import math
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
@@ -27,7 +26,7 @@ from percloss.measure import Measure
 from percloss.spec import Spec
 
 # Elements of a block of spectra: what fits a core's cache beside its intermediates, and what keeps a GPU busy.
-BLOCK_CPU, BLOCK_GPU = 2**19, 2**24
+BLOCK_CPU, BLOCK_GPU = 2**18, 2**24
 
 
 class Pair:
@@ -35,20 +34,35 @@ class Pair:
 
     def __init__(self, est: Spectrum, ref: Spectrum) -> None:
         self.est, self.ref = est, ref
+        self._magnitudes: dict[float, tuple[Tensor, Tensor]] = {}
 
     @cached_property
     def est_power(self) -> Tensor:
-        """Squared magnitude of the estimate."""
-        return (self.est * self.est.conj()).real
+        """Squared magnitude of the estimate. Not to be changed in place, nor is what follows."""
+        return _power(self.est)
 
     @cached_property
     def ref_power(self) -> Tensor:
         """Squared magnitude of the reference."""
-        return (self.ref * self.ref.conj()).real
+        return _power(self.ref)
+
+    @cached_property
+    def error_power(self) -> Tensor:
+        """Squared magnitude of the difference."""
+        return _power(self.est - self.ref)
+
+    def magnitudes(self, floor: float) -> tuple[Tensor, Tensor]:
+        """Magnitudes of estimate and reference, with a floor added to the power."""
+        if floor not in self._magnitudes:
+            self._magnitudes[floor] = (self.est_power + floor).sqrt_(), (self.ref_power + floor).sqrt_()
+        return self._magnitudes[floor]
 
 
 class Closed(NamedTuple):
-    """A value and its gradient: the derivative by the estimate's spectrum is ``on_est * E + on_ref * R``."""
+    """A value and its gradient: the derivative by the estimate's spectrum is ``on_est * E + on_ref * R``.
+
+    The coefficients belong to whoever asked, who may change them in place.
+    """
 
     value: Tensor
     on_est: Tensor
@@ -116,11 +130,20 @@ class MeanOf(Spectral):
 
 
 class SumOf(Spectral):
-    """A weighted sum of spectral measures, each turned so that less is better: what several losses add up to."""
+    """A weighted sum of spectral measures, each turned so that less is better: what several losses add up to.
 
-    def __init__(self, parts: Sequence[tuple[float, Spectral]]) -> None:
+    The mean over its items is the sum of each measure's mean over those items that have a value: where a silent
+    reference leaves a measure without one, its other items count for more.
+
+    Args:
+        parts: Weights and measures.
+        weight: What each item counts in that mean, (batch, channels); all the same if not given.
+    """
+
+    def __init__(self, parts: Sequence[tuple[float, Spectral]], weight: Tensor | None = None) -> None:
         super().__init__()
         self.parts = tuple(parts)  # a tuple: the measures belong to whoever sums them, and are listed there
+        self.weight = weight
         self.min_samples = max(part.min_samples for _, part in parts)
         self.spec = Spec(
             name="sum",
@@ -138,15 +161,42 @@ class SumOf(Spectral):
             for term in part.terms()
         ]
 
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        if not (self.engine == "closed" and applies(est, ref)):
+            return self.eager(est, ref)
+        share = self._share(ref).flatten()
+        terms = [
+            Term(share * weight if measure.spec.silent_reference == "undefined" else weight, measure)
+            for weight, measure in self.terms()
+        ]
+        return compare(terms, est, ref)
+
     def eager(self, est: Wave, ref: Wave) -> PerItem:
-        return torch.stack([weight * part.spec.sign * part.eager(est, ref) for weight, part in self.parts]).sum(0)
+        share, total = self._share(ref), torch.zeros_like(est[..., 0])
+        for weight, part in self.parts:
+            value = weight * part.spec.sign * part.eager(est, ref)
+            if part.spec.silent_reference == "undefined":
+                value = share * torch.where(share == 0, 0, value)
+            total = total + value
+        return total
+
+    def _share(self, ref: Wave) -> PerItem:
+        """What items count for a measure that a silent reference leaves undefined, over what they count for others."""
+        heard = (ref != 0).any(-1).to(ref.dtype)
+        weight = torch.ones_like(heard) if self.weight is None else self.weight.to(ref.dtype).expand_as(heard)
+        some = (weight * heard).sum()
+        return torch.where(some == 0, 0, heard * weight.sum() / torch.where(some == 0, 1, some))
 
 
 class Term(NamedTuple):
-    """A spectral measure and its weight in a sum."""
+    """A spectral measure and its weight in a sum, the same for all rows or one for each."""
 
-    weight: float
+    weight: float | Tensor
     measure: SpectralMeasure
+
+    def of(self, rows: slice) -> "Term":
+        """The term for some of the rows."""
+        return self._replace(weight=self.weight[rows]) if isinstance(self.weight, Tensor) else self
 
 
 def applies(est: Tensor, ref: Tensor) -> bool:
@@ -234,7 +284,8 @@ def value_and_gradient(terms: Sequence[Term], est: Tensor, reference: Reference)
         size = (front.n_fft // 2 + 1) * (1 + time // front.hop_length)
         step = max(1, (BLOCK_GPU if est.is_cuda else BLOCK_CPU) // size)
         for rows in (slice(start, start + step) for start in range(0, est.shape[0], step)):
-            values, spectrum = _block(group, front(est[rows, None].detach()), reference.spectrum(front, rows))
+            part = [term.of(rows) for term in group]
+            values, spectrum = _block(part, front(est[rows, None].detach()), reference.spectrum(front, rows))
             value[rows] += values
             gradient[rows] += front.adjoint(spectrum[:, 0], time)
     return value, gradient
@@ -243,32 +294,44 @@ def value_and_gradient(terms: Sequence[Term], est: Tensor, reference: Reference)
 def _block(group: Sequence[Term], est: Spectrum, ref: Spectrum) -> tuple[Tensor, Tensor]:
     """Value, and gradient in the spectrum, of all terms at one resolution for a block of (rows, 1, bins, frames)."""
     pair = Pair(est, ref)
-    values, on_est, on_ref, gradients = [], [], [], []
+    total, on_est, on_ref, gradient = _Sum(), _Sum(), _Sum(), _Sum()
     for weight, measure in group:
         found = measure.closed(pair)
         if found is None:
-            value, gradient = _by_autograd(measure, pair)
-            gradients.append(weight * gradient)
+            value, by_autograd = _by_autograd(measure, pair)
+            gradient.add(weight, by_autograd)
         else:
             value = found.value
-            on_est.append(weight * found.on_est)
+            on_est.add(weight, found.on_est)
             if found.on_ref is not None:
-                on_ref.append(weight * found.on_ref)
-        values.append(weight * value[:, 0])
-    if on_ref:
-        gradients.append(_times(_sum(on_ref), pair.ref))
-    if on_est:
-        gradients.append(_times(_sum(on_est), pair.est))
-    return _sum(values), _sum(gradients)
+                on_ref.add(weight, found.on_ref)
+        if isinstance(weight, Tensor):
+            value = torch.where(weight[:, None] == 0, 0, value)
+        total.add(weight, value[:, 0])
+    for coefficient, spectrum in ((on_est, pair.est), (on_ref, pair.ref)):
+        if coefficient.value is not None:
+            gradient.add(1.0, spectrum * coefficient.value)
+    return cast(Tensor, total.value), cast(Tensor, gradient.value)
 
 
-def _sum(parts: Sequence[Tensor]) -> Tensor:
-    return functools.reduce(torch.add, parts)
+class _Sum:
+    """A weighted sum, added up in the memory of its first part."""
+
+    def __init__(self) -> None:
+        self.value: Tensor | None = None
+
+    def add(self, weight: float | Tensor, part: Tensor) -> None:
+        if isinstance(weight, Tensor):
+            part, weight = part.mul_(weight.view(-1, *[1] * (part.dim() - 1))), 1.0
+        if self.value is not None:
+            self.value.add_(part, alpha=weight)
+        else:
+            self.value = part if weight == 1 else part.mul_(weight)
 
 
-def _times(real: Tensor, spectrum: Tensor) -> Tensor:
-    """A real coefficient times a spectrum, without making the coefficient complex first."""
-    return torch.view_as_complex(torch.view_as_real(spectrum) * real[..., None])
+def _power(spectrum: Tensor) -> Tensor:
+    """Squared magnitude; without a gradient this is the fastest way."""
+    return (spectrum * spectrum.conj()).real
 
 
 def _by_autograd(measure: SpectralMeasure, pair: Pair) -> tuple[Tensor, Tensor]:

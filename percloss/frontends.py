@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from percloss._typing import Bins, Spectrum, Wave
 from percloss.dsp import filterbanks
+from percloss.dsp.banded import blocks, product
 from percloss.dsp.resample import resample, resample_kernel
 from percloss.dsp.scales import Scale
 from percloss.dsp.stft import hann, power, stft, stft_adjoint
@@ -86,7 +87,33 @@ class Stft(FrontEnd):
         return power(self(x))
 
 
-class Bands(FrontEnd):
+class Bank(FrontEnd):
+    """Weighted sums of bins, one for each row of a matrix.
+
+    Args:
+        bank: The weights, (bands, bins).
+
+    Shape:
+        (batch, channels, bins, frames) -> (batch, channels, bands, frames)
+    """
+
+    bank: Tensor
+
+    def __init__(self, bank: Tensor) -> None:
+        super().__init__()
+        self.constant("bank", bank)
+        self._blocks, self._adjoint_blocks = blocks(bank), blocks(bank.mT)
+
+    def forward(self, bins: Bins) -> Bins:
+        """The bands of a magnitude or power spectrum."""
+        return product(self.bank.to(bins.dtype), self._blocks, bins)
+
+    def adjoint(self, gradient: Bins) -> Bins:
+        """Carry a gradient of the bands back to the bins."""
+        return product(self.bank.to(gradient.dtype).mT, self._adjoint_blocks, gradient)
+
+
+class Bands(Bank):
     """Bins gathered into bands on a scale of hearing, each band the weighted mean of the bins it covers.
 
     The triangles' weights sum to one in each band, so that a band is never larger than its largest bin. A band without
@@ -104,8 +131,6 @@ class Bands(FrontEnd):
         (batch, channels, bins, frames) -> (batch, channels, n_bands, frames)
     """
 
-    bank: Tensor
-
     def __init__(
         self,
         scale: Scale,
@@ -115,15 +140,10 @@ class Bands(FrontEnd):
         f_min: float = 0.0,
         f_max: float | None = None,
     ) -> None:
-        super().__init__()
         bank = filterbanks.triangular_bank(
             scale, sample_rate=sample_rate, n_fft=n_fft, n_bands=n_bands, f_min=f_min, f_max=f_max, norm="none"
         )
-        self.constant("bank", bank / bank.sum(1, keepdim=True))
-
-    def forward(self, bins: Bins) -> Bins:
-        """The bands of a magnitude or power spectrum."""
-        return self.bank.to(bins.dtype) @ bins
+        super().__init__(bank / bank.sum(1, keepdim=True))
 
 
 class Resampler(FrontEnd):

@@ -144,15 +144,15 @@ class WeightedSum(nn.Module):
         """The loss against one reference, which is transformed once."""
         return BoundLoss(self, ref)
 
-    def shared(self) -> dict[str, Spectral]:
-        """Terms that look at spectra and share transforms; one that may have no value for an item keeps to itself."""
+    def shared(self, *, undefined: bool = False) -> dict[str, Spectral]:
+        """Terms that look at spectra and share transforms; with ``undefined`` those too that may have no value."""
         measures = {name: cast(Loss, loss).measure for name, loss in self.losses.items()}
         return {
             name: measure
             for name, measure in measures.items()
             if isinstance(measure, Spectral)
             and measure.engine == "closed"
-            and measure.spec.silent_reference == "defined"
+            and (undefined or measure.spec.silent_reference == "defined")
         }
 
     def check(self, arguments: Iterable[str]) -> None:
@@ -171,11 +171,15 @@ class WeightedSum(nn.Module):
 
         Terms at one resolution are computed from one transform, and their gradients carried back by one.
         """
-        shared = self.shared() if applies(est, ref) else {}
+        # Items by length are compared one by one. Where no reference is heard, a loss that has no value says so itself.
+        undefined = arguments.get("lengths") is None and (ref.is_cuda or bool((ref != 0).any()))
+        shared = self.shared(undefined=undefined) if applies(est, ref) else {}
         if len(shared) < 2:
             return self.total(self.parts(est, ref, **arguments))
         self.check(arguments)
-        together = SumOf([(self.weights[name], part) for name, part in shared.items()])
+        weight = arguments.get("weight") if undefined else None
+        weight = weight[:, None] if weight is not None and weight.dim() == 1 else weight
+        together = SumOf([(self.weights[name], part) for name, part in shared.items()], weight)
         loss: Tensor = Loss(together)(est, ref, **{name: x for name, x in arguments.items() if name in _ANY})
         rest = self._parts([name for name in self.losses if name not in shared], est, ref, **arguments)
         return loss + self.total(rest) if rest else loss

@@ -5,6 +5,11 @@ import torch
 from torch import Tensor
 
 from percloss import (
+    NMR,
+    ComplexSTFTDistance,
+    CompressedSTFTDistance,
+    CompressiveNMR,
+    CosinePhaseDistance,
     CosinePhaseLoss,
     LogSpectralDistance,
     MelDistance,
@@ -31,6 +36,11 @@ CASES = {
     "mel": lambda: MelDistance(16_000),
     "multi_scale_mel": lambda: MultiScaleMelDistance(44_100),
     "lsd": LogSpectralDistance,
+    "complex_stft": ComplexSTFTDistance,
+    "compressed_stft": CompressedSTFTDistance,
+    "cosine_phase": CosinePhaseDistance,
+    "nmr": lambda: NMR(16_000),
+    "compressive_nmr, magnitude error": lambda: CompressiveNMR(16_000, error="magnitude"),
 }
 
 
@@ -44,7 +54,7 @@ def outcome(measure: Spectral, engine: str, est: Tensor, ref: Tensor) -> tuple[T
     leaf = est.detach().clone().requires_grad_()
     values = measure(leaf, ref)
     uneven = torch.arange(1, values.numel() + 1, dtype=values.dtype).view_as(values)
-    (gradient,) = torch.autograd.grad((values * uneven).sum(), leaf)
+    (gradient,) = torch.autograd.grad((values * uneven).nansum(), leaf)
     return values.detach(), gradient
 
 
@@ -64,7 +74,7 @@ def test_closed_form_is_autograds(case: str, shape: tuple[int, int, int]) -> Non
 def test_closed_form_is_autograds_where_the_reference_is_silent(case: str) -> None:
     est, ref = waves(2, 1, 2048)
     found = [outcome(CASES[case](), engine, est, 0 * ref) for engine in ("closed", "eager")]
-    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-12, atol=1e-12, equal_nan=True)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-9, atol=1e-9 * float(found[1][1].abs().max()))
 
 
@@ -234,3 +244,34 @@ def test_a_bound_loss_refuses_a_keyword_that_no_term_takes() -> None:
     est, ref = waves(1, 1, 4096)
     with pytest.raises(ArgumentError, match="got .'mix'."):
         MelLoss(16_000).bind(ref)(est, mix=ref)
+
+
+def test_a_sum_gives_what_its_terms_give_where_a_silent_reference_leaves_one_without_a_value() -> None:
+    est, ref = waves(3, 2, 4096)
+    ref[1] = 0
+    loss = WeightedSum({"stft": (1.0, STFTLoss(512)), "phase": (0.5, CosinePhaseLoss(512))})
+    for weight in (None, torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.5, 0.5]])):
+        together, apart = loss(est, ref, weight=weight), loss.total(loss.parts(est, ref, weight=weight))
+        torch.testing.assert_close(together, apart, rtol=1e-12, atol=0)
+        gradients = [torch.autograd.grad(value, est)[0] for value in (together, apart)]
+        torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
+
+
+def test_a_sum_of_terms_without_a_value_says_so_once() -> None:
+    est, ref = waves(1, 1, 4096)
+    loss = WeightedSum({"stft": (1.0, STFTLoss(512)), "phase": (0.5, CosinePhaseLoss(512))})
+    with pytest.warns(UserWarning, match="cosine_phase: no item of this batch has a value"):
+        silent = loss(est, 0 * ref)
+    torch.testing.assert_close(silent, STFTLoss(512)(est, 0 * ref))
+
+
+def test_a_sum_of_terms_without_a_value_is_the_same_by_autograd() -> None:
+    est, ref = waves(3, 1, 4096)
+    ref[1] = 0
+    found = []
+    for engine in ("closed", "eager"):
+        measure = SumOf(
+            [(1.0, STFTDistance(512)), (0.5, CosinePhaseDistance(512))], torch.tensor([[1.0], [2.0], [3.0]])
+        )
+        found.append(outcome(measure, engine, est, ref))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-12)

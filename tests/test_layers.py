@@ -17,9 +17,9 @@ ROOM = {
 FLOORS: list[tuple[str, set[str]]] = [
     ("words", {"errors", "spec", "_typing", "_optional", "uncertainty"}),
     ("dsp", {"dsp"}),
-    ("front ends", {"hearing", "frontends", "distances", "functional", "adversarial"}),
+    ("front ends", {"hearing", "frontends", "distances", "functional", "bss", "nets", "adversarial", "discriminators"}),
     ("measures", {"measure", "measures", "engine", "wrappers"}),
-    ("views", {"_views", "losses", "metrics", "evaluation"}),
+    ("views", {"_views", "losses", "metrics", "evaluation", "balancing", "metric_gan", "random_resolution"}),
     ("rooms", ROOM),
 ]
 FLOOR = {name: number for number, (_, names) in enumerate(FLOORS) for name in names}

@@ -10,7 +10,7 @@ from percloss.dsp.safe import db_to_power
 from percloss.dsp.scales import BARK_SCHROEDER, SCALES
 from percloss.dsp.stft import power, stft
 from percloss.errors import ArgumentError, SampleRateError
-from percloss.frontends import FrontEnd, Stft
+from percloss.frontends import Bank, FrontEnd, Stft
 from percloss.hearing.quiet import HIGHEST_HZ, threshold_in_quiet
 from percloss.hearing.spreading import Spread
 from percloss.hearing.temporal import forward_decay, one_pole
@@ -58,12 +58,10 @@ class MaskingThreshold(FrontEnd):
         [johnston1988]_; [terhardt1979]_ for the threshold in quiet, [itu2001bs1387]_ for forward masking.
     """
 
-    bank: Tensor
     hz: Tensor
     bark: Tensor
     quiet: Tensor
     decay: Tensor
-    neighbourhoods: Tensor
     tone: Tensor
 
     def __init__(
@@ -102,19 +100,15 @@ class MaskingThreshold(FrontEnd):
         window = stft.window.double().cpu()
         # By Parseval's theorem: the power of a sine in all bins over its power in the bin where it peaks.
         leakage = stft.n_fft * window.square().sum() / window.sum().square()
-        self.constant("bank", shares / leakage)
+        self.bands = Bank(shares / leakage)
         near = (self.bark[:, None] - self.bark).abs() <= NEIGHBOURHOOD / 2
         neighbourhoods = near.double() @ shares
-        self.constant("neighbourhoods", neighbourhoods / neighbourhoods.sum(1, keepdim=True))
+        self.neighbourhoods = Bank(neighbourhoods / neighbourhoods.sum(1, keepdim=True))
         self.constant("tone", _flatness_of_tones(self.hz / sample_rate, self.neighbourhoods, stft)[:, None])
-
-    def bands(self, power: Bins) -> Bins:
-        """Power in each band, of the power spectrum of anything: the reference, an error."""
-        return self.bank.to(power.dtype) @ power
 
     def tonality(self, power: Bins) -> Bins:
         """How much what surrounds each band is a tone, from 0 to 1."""
-        flatness = spectral_flatness(power, self.neighbourhoods.to(power.dtype), FLATNESS_FLOOR)
+        flatness = spectral_flatness(power, self.neighbourhoods, FLATNESS_FLOOR)
         return tonality(flatness, self.tone.to(power.dtype))
 
     @torch.no_grad()
@@ -136,7 +130,7 @@ def _shares(edges: Tensor, n_fft: int) -> Tensor:
     return (torch.minimum(centres + 0.5, edges[1:, None]) - torch.maximum(centres - 0.5, edges[:-1, None])).relu()
 
 
-def _flatness_of_tones(cycles: Tensor, neighbourhoods: Tensor, transform: Stft) -> Tensor:
+def _flatness_of_tones(cycles: Tensor, neighbourhoods: Bank, transform: Stft) -> Tensor:
     """Spectral flatness around each band of a sine halfway between two bins, the flatter one of two phases [dB]."""
     halfway = ((cycles * transform.n_fft).floor() + 0.5) / transform.n_fft
     phases = 2 * math.pi * halfway[:, None, None] * torch.arange(transform.n_fft, dtype=torch.float64)

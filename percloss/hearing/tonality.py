@@ -1,6 +1,7 @@
 """Tone or noise: spectral flatness, and how far below a masker the sound lies that it just masks."""
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -11,25 +12,24 @@ from percloss.dsp.safe import log_power
 TONE_DB = -60.0
 
 
-def spectral_flatness(power: Bins, weights: Tensor, floor: float) -> Bins:
+def spectral_flatness(power: Bins, mean: Callable[[Bins], Bins], floor: float) -> Bins:
     r"""Geometric over arithmetic mean of the power in each neighbourhood [dB]: 0 where flat, less where peaked.
 
     White Gaussian noise has :math:`-10 \gamma \log_{10} e = -2.507` dB, :math:`\gamma` being Euler's constant.
 
     Args:
         power: Power spectrum, bins second to last.
-        weights: Weight of each bin in each neighbourhood; every row sums to 1.
+        mean: Weighted mean of bins over each neighbourhood.
         floor: Added to the power.
 
     Shape:
-        power: (batch, channels, bins, frames). weights: (neighbourhoods, bins).
-        Returns (batch, channels, neighbourhoods, frames).
+        power: (batch, channels, bins, frames). Returns (batch, channels, neighbourhoods, frames).
 
     References:
         [johnston1988]_.
     """
-    geometric = weights @ log_power(power, floor)
-    return 10 / math.log(10) * (geometric - log_power(weights @ power, floor))
+    geometric = mean(log_power(power, floor))
+    return 10 / math.log(10) * (geometric - log_power(mean(power), floor))
 
 
 def tonality(flatness: Tensor, tone: Tensor | float = TONE_DB) -> Tensor:

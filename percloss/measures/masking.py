@@ -74,15 +74,15 @@ class MaskingMeasure(SpectralMeasure):
 
     def closed(self, pair: Pair) -> Closed:
         if self.error == "complex":
-            error = power(pair.est - pair.ref)
+            error = pair.error_power
         else:
-            est, ref = (magnitude(x, MAGNITUDE_FLOOR) for x in (pair.est_power, pair.ref_power))
+            est, ref = pair.magnitudes(MAGNITUDE_FLOOR)
             error = (est - ref).square()
         bands = self.threshold.bands(error).requires_grad_()
         with torch.enable_grad():  # in bands, of which there are a tenth as many as bins
             value = self.judge(bands, pair.ref_power)
             (of_bands,) = torch.autograd.grad(value.sum(), bands)
-        twice = 2 * (of_bands.mT @ self.threshold.bank.to(of_bands.dtype)).mT
+        twice = self.threshold.bands.adjoint(2 * of_bands)
         if self.error == "complex":
             return Closed(value.detach(), twice, -twice)
         return Closed(value.detach(), twice * (1 - ref / est))

@@ -83,14 +83,14 @@ class ComplexSTFTDistance(SpectralMeasure):
         return error.sum(2).mean(-1)
 
     def closed(self, pair: Pair) -> Closed:
-        error = power(pair.est - pair.ref)
+        error = pair.error_power
         frames = error.shape[-1]
         if self.norm == "l2":
             slope = torch.full_like(error, 2 / frames)
         else:
             error = magnitude(error, db_to_power(self.floor_db))
             slope = 1 / (frames * error)
-            error = error - db_to_amplitude(self.floor_db)
+            error -= db_to_amplitude(self.floor_db)
         return Closed(error.sum(2).mean(-1), slope, -slope)
 
 
@@ -231,6 +231,24 @@ class CosinePhaseDistance(SpectralMeasure):
 
     def distance(self, est: Spectrum, ref: Spectrum) -> PerItem:
         return distances.cosine_phase(est, ref)
+
+    def closed(self, pair: Pair) -> Closed:
+        largest = [x.amax((2, 3), keepdim=True).sqrt() for x in (pair.est_power, pair.ref_power)]
+        silent, undefined = (x == 0 for x in largest)
+        est_peak, ref_peak = (torch.where(undefined, 1, x) for x in distances.peaks(*largest))
+        est = magnitude(pair.est_power / est_peak.square(), distances.NOTHING)
+        ref = magnitude(pair.ref_power / ref_peak.square(), distances.NOTHING)
+        chord = power(pair.est * (1 / (est * est_peak)) - pair.ref * (1 / (ref * ref_peak)))
+        weight = est * ref
+        total = 2 * weight.sum((2, 3), keepdim=True)
+        value = (chord.mul_(weight).sum((2, 3), keepdim=True) / total).clamp(max=2)
+        # Along the estimate: what its magnitude does to its phasor and to the weights. The floor is in both magnitudes.
+        slope = est.square().reciprocal_().sub_(ref.square().reciprocal_()).mul_(distances.NOTHING)
+        slope.add_(2 - 2 * value).mul_(ref.div_(est))
+        heard = torch.where(silent | undefined, 0, 1 / total)
+        on_est, on_ref = slope.mul_(heard / est_peak.square()), -2 * heard / (est_peak * ref_peak)
+        value = undefined_where(undefined, torch.where(silent, 1, value))
+        return Closed(value[..., 0, 0], on_est, on_ref.expand_as(on_est).clone())
 
 
 @register

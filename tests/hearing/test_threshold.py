@@ -74,7 +74,7 @@ def test_bands_lie_evenly_on_their_scale(scale: str) -> None:
     threshold, _ = build(scale=scale, resolution=5.0 if scale.startswith("mel") else 0.5)
     steps = SCALES[scale].from_hz(threshold.hz).diff()
     torch.testing.assert_close(steps, steps.mean().expand_as(steps))
-    assert (threshold.bank.sum(1) > 0).all()
+    assert (threshold.bands.bank.sum(1) > 0).all()
 
 
 @each_spreading
