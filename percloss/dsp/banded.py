@@ -61,5 +61,6 @@ def product(matrix: Tensor, cut: Blocks, x: Tensor) -> Tensor:
     """
     if x.is_cuda or x.requires_grad or torch.compiler.is_compiling():
         return matrix @ x
-    frames = x.mT
-    return torch.cat([frames[..., part.columns] @ matrix[part].mT for part in cut.parts], -1).mT
+    frames = x.mT.flatten(0, -2)
+    rows = torch.cat([frames[:, part.columns] @ matrix[part].mT for part in cut.parts], -1)
+    return rows.view(*x.shape[:-2], x.shape[-1], -1).mT

@@ -14,7 +14,7 @@ from percloss.dsp.scales import SCALES
 from percloss.dsp.stft import power
 from percloss.engine import Closed, MeanOf, Pair, SpectralMeasure
 from percloss.errors import ArgumentError
-from percloss.frontends import Bands, Stft
+from percloss.frontends import Bands, Bank, Stft
 from percloss.measure import register
 from percloss.spec import Spec
 
@@ -103,26 +103,25 @@ class STFTDistance(SpectralMeasure):
 
     def closed(self, pair: Pair) -> Closed:
         floor = db_to_power(self.floor_db)
-        est, ref = pair.est_power + floor, pair.ref_power + floor
+        est, ref = pair.magnitudes(floor)
         count = est[0, 0].numel()
-        value, slope = torch.zeros_like(est[..., 0, 0]), torch.zeros_like(est)  # slope: by the power's half
+        value, slope = torch.zeros_like(est[..., 0, 0]), torch.zeros_like(est)  # slope: by the magnitude
         if self.log:
             ratio = (est / ref).log_()
-            value += self.log / (2 * count) * ratio.abs().sum((2, 3))
-            slope += ratio.sign_().div_(est).mul_(self.log / count)
+            value += self.log / count * ratio.abs().sum((2, 3))
+            slope = ratio.sign_().div_(est).mul_(self.log / count)
         if self.convergence or self.linear:
-            est, ref = est.sqrt_(), ref.sqrt_()
             difference = est - ref
         if self.convergence:
             size, error = (torch.linalg.vector_norm(x, dim=(2, 3)) for x in (ref, difference))
             silent = size.square() <= 2 * floor * count
             scale = torch.where(silent | (error == 0), 0, self.convergence / (size * torch.where(error == 0, 1, error)))
             value += error.square() * scale
-            slope.addcdiv_(difference * scale[..., None, None], est)
+            slope.addcmul_(difference, scale[..., None, None])
         if self.linear:
             value += self.linear / count * difference.abs().sum((2, 3))
-            slope += difference.sign_().div_(est).mul_(self.linear / count)
-        return Closed(value, slope)
+            slope.add_(difference.sign_(), alpha=self.linear / count)
+        return Closed(value, slope.div_(est))
 
 
 @register
@@ -191,8 +190,33 @@ class MultiResolutionSTFTDistance(MeanOf):
         )
 
 
+class BandDistance(SpectralMeasure):
+    """Mean distance of log magnitudes in bands, whatever the bands: a final one brings its own."""
+
+    bands: Bank
+    floor_db: float
+    #: Whether a band is the root of a sum of powers, as a filter's output is, and not a sum of magnitudes.
+    adds_powers = False
+
+    def distance(self, est: Spectrum, ref: Spectrum) -> PerItem:
+        floor = db_to_power(self.floor_db)
+        if self.adds_powers:
+            return distances.mean_absolute(*(self.bands(power(x) + floor).log() / 2 for x in (est, ref)))
+        return distances.mean_absolute(*(self.bands(magnitude(power(x), floor)).log() for x in (est, ref)))
+
+    def closed(self, pair: Pair) -> Closed:
+        floor = db_to_power(self.floor_db)
+        bins = (pair.est_power + floor, pair.ref_power + floor) if self.adds_powers else pair.magnitudes(floor)
+        est, ref = (self.bands(x) for x in bins)
+        ratio = (est / ref).log_()
+        count = ratio[0, 0].numel()
+        value = ratio.abs().sum((2, 3)) / count
+        slope = self.bands.adjoint(ratio.sign_().div_(est).div_(count))
+        return Closed(value / 2, slope) if self.adds_powers else Closed(value, slope.div_(bins[0]))
+
+
 @register
-class MelDistance(SpectralMeasure):
+class MelDistance(BandDistance):
     r"""Mean distance of log mel magnitudes.  Lower is better; 0 where they are equal.
 
     .. math:: \frac{1}{KN}\sum_{k,n} \bigl|\ln \hat M_{kn} - \ln M_{kn}\bigr|, \qquad
@@ -251,20 +275,6 @@ class MelDistance(SpectralMeasure):
         self.bands = Bands(SCALES[scale], sample_rate, n_mels, n_fft, f_min, f_max)
         self.sample_rate, self.n_mels, self.n_fft, self.hop_length = sample_rate, n_mels, n_fft, hop_length
         self.f_min, self.f_max, self.scale, self.floor_db = f_min, f_max, scale, floor_db
-
-    def distance(self, est: Spectrum, ref: Spectrum) -> PerItem:
-        floor = db_to_power(self.floor_db)
-        return distances.mean_absolute(*(self.bands(magnitude(power(x), floor)).log() for x in (est, ref)))
-
-    def closed(self, pair: Pair) -> Closed:
-        floor = db_to_power(self.floor_db)
-        bins = (pair.est_power + floor).sqrt_()
-        est, ref = self.bands(bins), self.bands((pair.ref_power + floor).sqrt_())
-        ratio = (est / ref).log_()
-        count = ratio[0, 0].numel()
-        value = ratio.abs().sum((2, 3)) / count
-        on_bands = ratio.sign_().div_(est).div_(count)
-        return Closed(value, (self.bands.bank.to(bins.dtype).mT @ on_bands).div_(bins))
 
 
 @register

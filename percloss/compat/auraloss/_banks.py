@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from percloss.compat.auraloss.utils import float32
-from percloss.dsp.filterbanks import triangular_bank
+from percloss.dsp.filterbanks import chroma_bank, triangular_bank
 from percloss.dsp.scales import MEL_SLANEY
 from percloss.errors import ArgumentError
 
@@ -27,7 +27,7 @@ def bank(scale: str | None, sample_rate: float | None, n_fft: int, n_bins: int |
             "STFTLoss: got scale='chroma', legacy=True; auraloss 0.4.0 cannot build it, so that there is no number to "
             "equal; leave legacy=False."
         )
-    return _chroma(sample_rate, n_fft, n_bins)
+    return chroma_bank(sample_rate=sample_rate, n_fft=n_fft, n_classes=n_bins)
 
 
 def _mel(sample_rate: float, n_fft: int, n_bands: int) -> Tensor:
@@ -42,20 +42,3 @@ def _mel_legacy(sample_rate: float, n_fft: int, n_bands: int) -> Tensor:
     bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * (sample_rate / n_fft)
     peaks = torch.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)).relu()
     return float32(float32(peaks) * (2 / (upper - lower)))
-
-
-def _chroma(sample_rate: float, n_fft: int, n_chroma: int) -> Tensor:
-    """Bins gathered by pitch class, C first: Ellis' chroma as librosa has it at its defaults.
-
-    A Gaussian round each class is as wide as the bins are apart there; each bin has unit norm over the classes, and is
-    weighted by a Gaussian of two octaves round the fifth octave.
-    """
-    hz = torch.arange(1, n_fft, dtype=torch.float64) * sample_rate / n_fft
-    steps = n_chroma * (hz * 16 / 440).log2()  # from the lowest A of a piano
-    steps = torch.cat([steps[:1] - 1.5 * n_chroma, steps])  # bin 0 an octave and a half below bin 1
-    width = torch.cat([steps.diff().clamp(min=1), torch.ones(1, dtype=torch.float64)])
-    half = round(n_chroma / 2)
-    away = (steps - torch.arange(n_chroma, dtype=torch.float64)[:, None] + half).remainder(n_chroma) - half
-    weight = torch.nn.functional.normalize((-2 * (away / width).square()).exp(), dim=0)
-    weight = weight * (-0.5 * ((steps / n_chroma - 5) / 2).square()).exp()
-    return weight.roll(-3 * (n_chroma // 12), 0)[:, : n_fft // 2 + 1]

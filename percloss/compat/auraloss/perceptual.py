@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from percloss.compat.auraloss.utils import Forgetful, checked, float32, follow
 from percloss.errors import ArgumentError, SampleRateError, ShapeError
 from percloss.frontends import FrontEnd
+from percloss.hearing.weighting import A_CORNERS, Weighting, weighting_gain
 
-# IEC 61672-1: corners of the A curve [Hz], the outer two of second order, and its level at 1 kHz without gain [dB].
-_CORNERS, _AT_1_KHZ = (20.598997, 107.65265, 737.86223, 12194.217), -1.9997
+# IEC 61672-1: level of the A curve at 1 kHz without gain [dB].
+_AT_1_KHZ = -1.9997
 
 
 class SumAndDifference(nn.Module):
@@ -68,6 +69,7 @@ class FIRFilter(Forgetful, FrontEnd):
             raise SampleRateError(f"FIRFilter: got fs={fs}; needed is a rate above 0 Hz: fs=44100.")
         if filter_type == "aw" and not legacy:
             self.taps = None
+            self.weighting = Weighting("A", fs)
         else:
             taps = {"hp": [1.0, -coef, 0.0], "fd": [1.0, 0.0, -coef]}.get(filter_type) or _a_taps(fs, ntaps)
             self.constant("taps", float32(torch.tensor(taps, dtype=torch.float64)))
@@ -79,7 +81,8 @@ class FIRFilter(Forgetful, FrontEnd):
 
     def _filtered(self, x: Tensor) -> Tensor:
         if self.taps is None:
-            return _a_weighted(x, self.fs)
+            weighted: Tensor = self.weighting(x)
+            return weighted
         kernel = self.taps.to(x.dtype)[None, None]
         if self.legacy:
             return nn.functional.conv1d(x, kernel, padding=self.ntaps // 2)
@@ -88,26 +91,14 @@ class FIRFilter(Forgetful, FrontEnd):
 
 def a_curve(hz: Tensor) -> Tensor:
     """Magnitude of the A curve of IEC 61672-1, 1 at 1 kHz."""
-    first, second, third, fourth = ((hz.square() + corner**2) for corner in _CORNERS)
-    gain = 10 ** (-_AT_1_KHZ / 20) * _CORNERS[-1] ** 2
-    return gain * hz.square().square() / (first * fourth * (second * third).sqrt())
-
-
-def _a_weighted(x: Tensor, sample_rate: float) -> Tensor:
-    # A quarter of a second of zeros: the lowest corner, 20.6 Hz, has rung down by 280 dB.
-    size = x.shape[-1] + math.ceil(sample_rate / 4)
-    step = 2 ** max(1, size.bit_length() - 4)
-    size = -(-size // step) * step
-    hz = torch.arange(size // 2 + 1, dtype=torch.float64, device=x.device) * (sample_rate / size)
-    weighted: Tensor = torch.fft.irfft(torch.fft.rfft(x, size) * a_curve(hz).to(x.dtype), size)[..., : x.shape[-1]]
-    return weighted
+    return weighting_gain("A", hz)
 
 
 def _a_taps(sample_rate: float, count: int) -> list[float]:
     """The least-squares fit to the curve's bilinear transform, whose ends are far off: legacy only."""
     from scipy import signal
 
-    low, second, third, high = (2 * math.pi * corner for corner in _CORNERS)
+    low, second, third, high = (2 * math.pi * corner for corner in A_CORNERS)
     analogue = signal.zpk2tf([0.0] * 4, [-low, -low, -second, -third, -high, -high], high**2 * 10 ** (-_AT_1_KHZ / 20))
     hz, response = signal.freqz(*signal.bilinear(*analogue, fs=sample_rate), worN=512, fs=sample_rate)
     taps: list[float] = signal.firls(count, hz, abs(response), fs=sample_rate).tolist()
