@@ -46,7 +46,7 @@ class Measure(nn.Module, ABC):
 
         Args:
             est: Estimates.
-            ref: References, of the same shape.
+            ref: References, of the same shape, but for the number of mixtures where it takes those.
             lengths: Samples of each item that count, ``(batch,)``, where items are padded. An item then scores what
                 it scores alone.
             **needs: What ``spec.needs`` names, shaped like ``est``.
@@ -82,13 +82,15 @@ class Measure(nn.Module, ABC):
     def _compare_finite(self, signals: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         est = signals["est"]
         # One pass over the samples: a sum is finite only where every term is.
-        finite = torch.stack([x.detach().sum(tuple(range(2, x.dim()))).isfinite() for x in signals.values()]).all(0)
-        if self.spec.takes != "pair":  # judged together: one that is broken leaves the others unknown
-            together = finite.all(1, keepdim=True)
-            finite = together if self.spec.takes == "joint" else together.expand_as(finite)
+        parts = [x.detach().sum(tuple(range(2, x.dim()))).isfinite() for x in signals.values()]
+        if self.spec.takes == "pair":
+            whole = finite = torch.stack(parts).all(0)
+        else:  # judged together: one that is broken leaves the others unknown
+            whole = torch.cat(parts, 1).all(1, keepdim=True)
+            finite = whole if self.spec.takes == "joint" else whole.expand(-1, signals["ref"].shape[1])
         # Nothing to strike out is the usual case. A GPU is not asked, since it would have to be waited for.
         if torch.compiler.is_compiling() or est.is_cuda or not bool(finite.all()):
-            keep = finite.view(*finite.shape, *[1] * (est.dim() - 2))
+            keep = whole.view(*whole.shape, *[1] * (est.dim() - 2))
             signals = {name: torch.where(keep, x, 0) for name, x in signals.items()}
         values = self.compare(**signals)
         if values.shape != finite.shape:
@@ -99,7 +101,7 @@ class Measure(nn.Module, ABC):
         return values, finite
 
     def _checked(self, signals: dict[str, Tensor]) -> dict[str, Tensor]:
-        name, wanted = self.spec.name, SHAPES[self.spec.takes][0]
+        name, takes = self.spec.name, self.spec.takes
         missing, unknown = set(self.spec.needs) - signals.keys(), signals.keys() - {"est", "ref", *self.spec.needs}
         if missing or unknown:
             raise ArgumentError(
@@ -108,6 +110,8 @@ class Measure(nn.Module, ABC):
             )
         est = signals["est"]
         for role, x in signals.items():
+            mixtures = takes == "mixtures" and role == "ref"  # of any number, whatever the number of sources
+            wanted = SHAPES[takes][0].replace("sources", "mixtures") if mixtures else SHAPES[takes][0]
             if not isinstance(x, Tensor):
                 raise DTypeError(
                     f"{name}: {role} is a {type(x).__name__}; needed is a tensor: torch.as_tensor({role})."
@@ -121,15 +125,17 @@ class Measure(nn.Module, ABC):
                 raise ShapeError(
                     f"{name}: {role} has shape {tuple(x.shape)}; needed is {wanted}. {_reshaping(role, x, wanted)}"
                 )
-            if x.shape != est.shape:
+            shape = (*x.shape[:1], *est.shape[1:2], *x.shape[2:]) if mixtures else x.shape
+            if shape != est.shape:
                 cut = f" Cut both to the shorter: x[..., :{min(est.shape[-1], x.shape[-1])}]."
                 raise ShapeError(
                     f"{name}: est is {tuple(est.shape)} and {role} is {tuple(x.shape)}; needed are equal shapes "
-                    f"{wanted}.{cut if est.shape[:-1] == x.shape[:-1] else ''}"
+                    f"{wanted}{' in all but the second axis' if mixtures else ''}."
+                    f"{cut if est.shape[:-1] == shape[:-1] else ''}"
                 )
             if x.device != est.device:
                 raise DeviceError(f"{name}: est is on {est.device}, {role} on {x.device}; type {role}.to(est.device).")
-        if est.numel() == 0 or est.shape[-1] < self.min_samples:
+        if min(x.numel() for x in signals.values()) == 0 or est.shape[-1] < self.min_samples:
             raise ShapeError(
                 f"{name}: got {tuple(est.shape)}; needed is at least one item and {self.min_samples} samples "
                 f"{'(half a window)' if self.min_samples > 1 else ''}. Use a smaller window or pad with zeros."

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from percloss.errors import ArgumentError
 
-Takes = Literal["pair", "joint", "sources"]
+Takes = Literal["pair", "joint", "sources", "mixtures"]
 Invariance = Literal["gain", "level", "polarity", "swap"]
 
 INVARIANCES: dict[Invariance, str] = {
@@ -21,6 +21,7 @@ SHAPES: dict[Takes, tuple[str, str]] = {
     "pair": ("(batch, channels, time)", "(batch, channels)"),
     "joint": ("(batch, channels, time)", "(batch, 1)"),
     "sources": ("(batch, sources, channels, time)", "(batch, sources)"),
+    "mixtures": ("(batch, sources, channels, time)", "(batch, mixtures)"),
 }
 
 
@@ -35,7 +36,8 @@ class Spec:
         better: Which direction is better.
         bounds: Lowest and highest value it can take.
         perfect: Its value where the estimate is the reference; ``None`` where that depends on the signal.
-        takes: The shape of its input, see ``SHAPES``. In ``joint`` the channels are judged together.
+        takes: The shape of its input, see ``SHAPES``. In ``joint`` the channels are judged together; in ``mixtures``
+            the references may be of another number than the estimates.
         needs: Keyword tensors it must be given beside estimate and reference, shaped like them (``mix``).
         sample_rates: The rates it is defined at [Hz]; ``None`` is every rate.
         differentiable: Whether gradients reach the estimate, so that it may be a loss.

@@ -75,7 +75,7 @@ class Case:
 
     def shape(self, batch: int = BATCH, time: int | None = None) -> tuple[int, ...]:
         """Of an input the measure takes."""
-        axes = (SOURCES, CHANNELS) if self.measure.spec.takes == "sources" else (CHANNELS,)
+        axes = (SOURCES, CHANNELS) if self.measure.spec.takes in ("sources", "mixtures") else (CHANNELS,)
         return (batch, *axes, self.time if time is None else time)
 
     def signals(self, noise: float = 0.1, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Signals:
@@ -107,7 +107,7 @@ def rule(check: Rule) -> Rule:
 def one_number_per_item(case: Case) -> None:
     """The output has the shape its Spec says, and float32 in is float32 out."""
     values = case(case.signals())
-    second = {"pair": CHANNELS, "joint": 1, "sources": SOURCES}[case.measure.spec.takes]
+    second = {"pair": CHANNELS, "joint": 1, "sources": SOURCES, "mixtures": SOURCES}[case.measure.spec.takes]
     _true(values.shape == (BATCH, second), f"returned {tuple(values.shape)}, needed is {(BATCH, second)}")
     _true(values.dtype == torch.float32, f"returned {values.dtype} for float32")
     _true(bool(values.isfinite().all()), f"returned {values.tolist()} for plain signals")
