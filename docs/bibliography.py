@@ -39,7 +39,8 @@ class Source:
     def where(self) -> str:
         """Journal, proceedings or series, with volume, number and pages."""
         get = self.fields.get
-        place = get("journal") or get("booktitle") or " ".join(filter(None, (get("type"), get("number")))) or "arXiv"
+        place = get("journal") or get("booktitle") or " ".join(filter(None, (get("type"), get("number"))))
+        place = place or ("arXiv" if "eprint" in self.fields else "on the web")
         volume = f" {get('volume')}" if "volume" in self.fields else ""
         issue = f" ({get('number')})" if "journal" in self.fields and "number" in self.fields else ""
         tail = [get("institution"), f"pp. {get('pages')}" if "pages" in self.fields else None, get("year")]

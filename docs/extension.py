@@ -10,6 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from docs import cards
 from docs.bibliography import Source, sources
 
 logger = logging.getLogger(__name__)
@@ -58,5 +59,6 @@ def _mathml(translator: Any, node: nodes.math | nodes.math_block) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("references", References)
+    app.connect("builder-inited", lambda app: cards.draw())
     app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

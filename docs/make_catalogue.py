@@ -3,6 +3,8 @@
 python -m docs.make_catalogue
 """
 
+import re
+import textwrap
 from pathlib import Path
 
 from docs.bibliography import Source, sources
@@ -24,6 +26,11 @@ said to be deaf to a change has been seen to hear it. `percloss info NAME` print
 
 **Range** is what the value can be, **perfect** what it is where the estimate is the reference. **Any** rate means that
 the measure is defined at every sample rate; some take it as an argument. A measure with a **gradient** can be a loss.
+
+The **pictures** show what a measure says of one sentence, spoilt in seven ways: by noise, a low-pass, reverberation
+that smears it, jitter of its phase, clipping, a lower gain and a delay, always by an error of the same energy. What
+lies high for one and low for another is what they disagree about; a line that stays where it began is what the measure
+does not hear. `python -m docs.make_cards` makes the numbers.
 """
 
 
@@ -69,7 +76,22 @@ def _section(spec: Spec, known: dict[str, Source]) -> str:
         "computed by": f"the package `{spec.implementation}`" if spec.implementation else "percloss",
         "source": ", ".join(f"[{known[key].short}](references.md#{key})" for key in spec.cite),
     }
-    return f"## {spec.name}\n\n{spec.title}.\n\n{_table(['', ''], [list(fact) for fact in facts.items()])}\n"
+    table = _table(["", ""], [list(fact) for fact in facts.items()])
+    parts = [f"## {spec.name}", f"{spec.title}.", *_equation(spec), table, *_picture(spec)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _equation(spec: Spec) -> list[str]:
+    """The first formula of the docstring."""
+    found = re.search(r"^ *\.\. math::(.*?)\n *\n", find(spec.name).__doc__ or "", re.DOTALL | re.MULTILINE)
+    return [f"```{{math}}\n{textwrap.dedent(found[1]).strip()}\n```"] if found else []
+
+
+def _picture(spec: Spec) -> list[str]:
+    if spec.takes != "pair":
+        return []
+    alt = f"Values of {spec.name} as a sentence is spoilt more and more in seven ways"
+    return [f"![{alt}](_cards/{spec.name}.svg)"]
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> str:

@@ -10,18 +10,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from percloss.balancing import Balanced as Balanced
+    from percloss.balancing import GradientShares as GradientShares
+    from percloss.balancing import gradient_shares as gradient_shares
     from percloss.errors import PerclossError as PerclossError
     from percloss.errors import SampleRateError as SampleRateError
     from percloss.errors import ShapeError as ShapeError
     from percloss.evaluation import evaluate as evaluate
     from percloss.evaluation import signature as signature
     from percloss.losses import AntiWrappingPhaseLoss as AntiWrappingPhaseLoss
+    from percloss.losses import BarkLoss as BarkLoss
+    from percloss.losses import ChromaLoss as ChromaLoss
     from percloss.losses import ComplexSTFTLoss as ComplexSTFTLoss
+    from percloss.losses import CompressedMagnitudeLoss as CompressedMagnitudeLoss
     from percloss.losses import CompressedSTFTLoss as CompressedSTFTLoss
     from percloss.losses import CompressiveNMRLoss as CompressiveNMRLoss
     from percloss.losses import CosinePhaseLoss as CosinePhaseLoss
     from percloss.losses import DCLoss as DCLoss
+    from percloss.losses import ERBLoss as ERBLoss
     from percloss.losses import ESRLoss as ESRLoss
+    from percloss.losses import GammatoneLoss as GammatoneLoss
     from percloss.losses import L1SNRLoss as L1SNRLoss
     from percloss.losses import LevelMatchedL1SNRLoss as LevelMatchedL1SNRLoss
     from percloss.losses import LogCoshLoss as LogCoshLoss
@@ -31,15 +39,19 @@ if TYPE_CHECKING:
     from percloss.losses import MAELoss as MAELoss
     from percloss.losses import MaskedErrorLoss as MaskedErrorLoss
     from percloss.losses import MaskingHingeLoss as MaskingHingeLoss
+    from percloss.losses import MelCepstralDistortionLoss as MelCepstralDistortionLoss
     from percloss.losses import MelLoss as MelLoss
+    from percloss.losses import MFCCLoss as MFCCLoss
     from percloss.losses import MSELoss as MSELoss
     from percloss.losses import MultiResolutionSTFTLoss as MultiResolutionSTFTLoss
     from percloss.losses import MultiScaleMelLoss as MultiScaleMelLoss
     from percloss.losses import NMRLoss as NMRLoss
     from percloss.losses import NoiseModulationLoss as NoiseModulationLoss
+    from percloss.losses import PMSQELoss as PMSQELoss
     from percloss.losses import PrioritySpectralLoss as PrioritySpectralLoss
     from percloss.losses import SDSDRLoss as SDSDRLoss
     from percloss.losses import SISDRLoss as SISDRLoss
+    from percloss.losses import SmoothLogSTFTLoss as SmoothLogSTFTLoss
     from percloss.losses import SNRLoss as SNRLoss
     from percloss.losses import STFTLoss as STFTLoss
     from percloss.losses import ThresholdedSNRLoss as ThresholdedSNRLoss
@@ -49,6 +61,15 @@ if TYPE_CHECKING:
     from percloss.measure import catalogue as catalogue
     from percloss.measure import create as create
     from percloss.measure import register as register
+    from percloss.measures.auditory import BarkDistance as BarkDistance
+    from percloss.measures.auditory import ChromaDistance as ChromaDistance
+    from percloss.measures.auditory import ERBDistance as ERBDistance
+    from percloss.measures.auditory import GammatoneDistance as GammatoneDistance
+    from percloss.measures.auditory import MelCepstralDistortion as MelCepstralDistortion
+    from percloss.measures.auditory import MFCCDistance as MFCCDistance
+    from percloss.measures.magnitude import CompressedMagnitudeDistance as CompressedMagnitudeDistance
+    from percloss.measures.magnitude import RandomResolutionSTFTDistance as RandomResolutionSTFTDistance
+    from percloss.measures.magnitude import SmoothLogSTFTDistance as SmoothLogSTFTDistance
     from percloss.measures.masking import NMR as NMR
     from percloss.measures.masking import CompressiveNMR as CompressiveNMR
     from percloss.measures.masking import MaskedError as MaskedError
@@ -60,6 +81,7 @@ if TYPE_CHECKING:
     from percloss.measures.phase import CompressedSTFTDistance as CompressedSTFTDistance
     from percloss.measures.phase import CosinePhaseDistance as CosinePhaseDistance
     from percloss.measures.phase import WeightedSDR as WeightedSDR
+    from percloss.measures.pmsqe import PMSQE as PMSQE
     from percloss.measures.ratios import L1SNR as L1SNR
     from percloss.measures.ratios import SDSDR as SDSDR
     from percloss.measures.ratios import SISDR as SISDR
@@ -81,26 +103,40 @@ if TYPE_CHECKING:
     from percloss.measures.waveform import MSE as MSE
     from percloss.measures.waveform import LogCosh as LogCosh
     from percloss.measures.waveform import LogWMSE as LogWMSE
+    from percloss.measures.weighted import Weighted as Weighted
+    from percloss.random_resolution import RandomResolutionSTFTLoss as RandomResolutionSTFTLoss
     from percloss.spec import Spec as Spec
     from percloss.wrappers import Framewise as Framewise
     from percloss.wrappers import Improvement as Improvement
+    from percloss.wrappers import MidSide as MidSide
+    from percloss.wrappers import MixtureInvariant as MixtureInvariant
+    from percloss.wrappers import PerBand as PerBand
     from percloss.wrappers import PermutationInvariant as PermutationInvariant
+    from percloss.wrappers import PerStem as PerStem
     from percloss.wrappers import Resampled as Resampled
+    from percloss.wrappers import ScaleInvariant as ScaleInvariant
     from percloss.wrappers import SISDRImprovement as SISDRImprovement
     from percloss.wrappers import SNRImprovement as SNRImprovement
 
 _WHERE = {
+    "balancing": ("Balanced", "gradient_shares", "GradientShares"),
     "errors": ("PerclossError", "SampleRateError", "ShapeError"),
     "evaluation": ("evaluate", "signature"),
     "losses": (
-        *("AntiWrappingPhaseLoss", "ComplexSTFTLoss", "CompressedSTFTLoss", "CompressiveNMRLoss"),
-        *("CosinePhaseLoss", "DCLoss", "ESRLoss", "L1SNRLoss", "LevelMatchedL1SNRLoss", "LogCoshLoss"),
-        *("LogSpectralLoss", "LogWMSELoss", "Loss", "MAELoss", "MaskedErrorLoss", "MaskingHingeLoss"),
-        *("MelLoss", "MSELoss", "MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss"),
-        *("NoiseModulationLoss", "PrioritySpectralLoss", "SDSDRLoss", "SISDRLoss", "SNRLoss"),
-        *("STFTLoss", "ThresholdedSNRLoss", "WeightedSDRLoss", "WeightedSum"),
+        *("AntiWrappingPhaseLoss", "BarkLoss", "ChromaLoss", "ComplexSTFTLoss", "CompressedMagnitudeLoss"),
+        *("CompressedSTFTLoss", "CompressiveNMRLoss", "CosinePhaseLoss", "DCLoss", "ERBLoss", "ESRLoss"),
+        *("GammatoneLoss", "L1SNRLoss", "LevelMatchedL1SNRLoss", "LogCoshLoss", "LogSpectralLoss"),
+        *("LogWMSELoss", "Loss", "MAELoss", "MaskedErrorLoss", "MaskingHingeLoss", "MelCepstralDistortionLoss"),
+        *("MelLoss", "MFCCLoss", "MSELoss", "MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss"),
+        *("NoiseModulationLoss", "PMSQELoss", "PrioritySpectralLoss", "SDSDRLoss", "SISDRLoss"),
+        *("SmoothLogSTFTLoss", "SNRLoss", "STFTLoss", "ThresholdedSNRLoss", "WeightedSDRLoss", "WeightedSum"),
     ),
     "measure": ("catalogue", "create", "Measure", "register"),
+    "measures.auditory": (
+        *("BarkDistance", "ChromaDistance", "ERBDistance", "GammatoneDistance", "MelCepstralDistortion"),
+        *("MFCCDistance",),
+    ),
+    "measures.magnitude": ("CompressedMagnitudeDistance", "RandomResolutionSTFTDistance", "SmoothLogSTFTDistance"),
     "measures.masking": (
         *("CompressiveNMR", "MaskedError", "MaskingHinge", "NMR", "NoiseModulation"),
         *("PrioritySpectralDistance",),
@@ -109,6 +145,7 @@ _WHERE = {
         *("AntiWrappingPhaseDistance", "ComplexSTFTDistance", "CompressedSTFTDistance", "CosinePhaseDistance"),
         *("WeightedSDR",),
     ),
+    "measures.pmsqe": ("PMSQE",),
     "measures.ratios": ("L1SNR", "LevelMatchedL1SNR", "SDSDR", "SISDR", "SNR", "ThresholdedSNR"),
     "measures.spectral": (
         *("LogSpectralDistance", "MelDistance", "MultiResolutionSTFTDistance", "MultiScaleMelDistance"),
@@ -116,16 +153,19 @@ _WHERE = {
     ),
     "measures.speech": ("ESTOI", "PESQNarrowBand", "PESQWideBand", "STOI"),
     "measures.waveform": ("DC", "ESR", "LogCosh", "LogWMSE", "MAE", "MSE"),
+    "measures.weighted": ("Weighted",),
+    "random_resolution": ("RandomResolutionSTFTLoss",),
     "spec": ("Spec",),
     "wrappers": (
-        *("Framewise", "Improvement", "PermutationInvariant", "Resampled", "SISDRImprovement"),
-        *("SNRImprovement",),
+        *("Framewise", "Improvement", "MidSide", "MixtureInvariant", "PerBand", "PermutationInvariant"),
+        *("PerStem", "Resampled", "ScaleInvariant", "SISDRImprovement", "SNRImprovement"),
     ),
 }
 _HOME = {name: f"percloss.{module}" for module, names in _WHERE.items() for name in names}
 _ROOMS = {
-    *("compat", "data", "degrade", "distances", "dsp", "engine", "errors", "evaluation", "frontends", "hearing"),
-    *("losses", "measures", "metrics", "spec", "testing", "wrappers"),
+    *("adversarial", "balancing", "compat", "data", "degrade", "discriminators", "distances", "dsp", "engine"),
+    *("errors", "evaluation", "frontends", "hearing", "losses", "measures", "metric_gan", "metrics", "recipes"),
+    *("spec", "testing", "wrappers"),
 }
 
 __all__ = list(_HOME)

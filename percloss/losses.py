@@ -13,7 +13,7 @@ from percloss.dsp.safe import mean_defined
 from percloss.engine import Bound, Spectral, SumOf, applies
 from percloss.errors import ArgumentError
 from percloss.measure import Measure
-from percloss.measures import masking, phase, ratios, spectral, waveform
+from percloss.measures import auditory, magnitude, masking, phase, pmsqe, ratios, spectral, waveform
 
 
 class Loss(nn.Module):
@@ -259,3 +259,12 @@ MaskedErrorLoss = view("MaskedErrorLoss", Loss, masking.MaskedError)
 NoiseModulationLoss = view("NoiseModulationLoss", Loss, masking.NoiseModulation)
 MaskingHingeLoss = view("MaskingHingeLoss", Loss, masking.MaskingHinge)
 PrioritySpectralLoss = view("PrioritySpectralLoss", Loss, masking.PrioritySpectralDistance)
+PMSQELoss = view("PMSQELoss", Loss, pmsqe.PMSQE)
+SmoothLogSTFTLoss = view("SmoothLogSTFTLoss", Loss, magnitude.SmoothLogSTFTDistance)
+CompressedMagnitudeLoss = view("CompressedMagnitudeLoss", Loss, magnitude.CompressedMagnitudeDistance)
+BarkLoss = view("BarkLoss", Loss, auditory.BarkDistance)
+ERBLoss = view("ERBLoss", Loss, auditory.ERBDistance)
+GammatoneLoss = view("GammatoneLoss", Loss, auditory.GammatoneDistance)
+ChromaLoss = view("ChromaLoss", Loss, auditory.ChromaDistance)
+MFCCLoss = view("MFCCLoss", Loss, auditory.MFCCDistance)
+MelCepstralDistortionLoss = view("MelCepstralDistortionLoss", Loss, auditory.MelCepstralDistortion)

@@ -1,5 +1,6 @@
 """The documentation is true: examples give what they say, sources exist, generated pages are of today."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ import click
 import pytest
 
 import percloss
-from docs import examples, make_catalogue
+from docs import examples, make_cards, make_catalogue
 from docs.bibliography import BIB, sources
 from percloss.cli import percloss as percloss_command
 from percloss.measure import find
@@ -81,7 +82,20 @@ def test_every_entry_of_the_bibliography_is_whole() -> None:
     for source in sources().values():
         assert {"author", "title", "year"} <= source.fields.keys()
         assert source.fields["year"] in source.key
-        assert {"journal", "booktitle", "institution", "eprint"} & source.fields.keys()
+        assert {"journal", "booktitle", "institution", "eprint", "url"} & source.fields.keys()
+
+
+def test_every_measure_that_compares_two_signals_has_a_card() -> None:
+    made = json.loads(make_cards.FILE.read_text(encoding="utf-8"))
+    assert list(made["values"]) == make_cards.shown(), "type: python -m docs.make_cards"
+    assert made["values"]["snr"]["low_pass"] == pytest.approx(made["snr_db"], abs=0.01)
+
+
+def test_a_card_is_of_today() -> None:
+    made = json.loads(make_cards.FILE.read_text(encoding="utf-8"))
+    for name, lines in make_cards.responses(["mae", "mel"]).items():
+        for artefact, values in lines.items():
+            assert values == pytest.approx(made["values"][name][artefact], rel=1e-4), "type: python -m docs.make_cards"
 
 
 def test_the_catalogue_is_that_of_the_specs() -> None:
@@ -102,4 +116,5 @@ def test_the_changelog_tells_of_this_version() -> None:
 @pytest.mark.parametrize("page", examples.PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    written = [target for target in targets if not target.startswith("_cards/")]  # pictures are drawn with the pages
+    assert [target for target in written if not (page.parent / target).exists()] == []

@@ -1,8 +1,9 @@
-"""Forward and backward of spectral losses against their peers: same settings, same signals, in turns.
+"""Forward and backward of every loss against its nearest peer: same settings, same signals, in turns.
 
-    python benchmarks/speed/losses.py [--device cuda] [--rounds 9]
+    python benchmarks/speed/losses.py [--device cuda] [--rounds 9] [--only NAME]
 
 Prints a table and writes benchmarks/results/losses--DEVICE.json. ``speedup`` is over the first contender of each group.
+Where no package has a loss, its peer is the same formula by plain autograd.
 """
 
 import argparse
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import percloss
 from benchmarks.common import interleaved, peak_bytes, save, table
+from percloss.engine import Spectral
+from percloss.measure import find
+from percloss.measures import TABLE
 
 BATCH, TIME, RATE = 16, 65_536, 44_100
 SIZES: tuple[list[int], list[int], list[int]] = ([1024, 2048, 512], [120, 240, 50], [600, 1200, 240])
@@ -49,6 +53,28 @@ class PlainMel(nn.Module):
         return total
 
 
+class Separate(nn.Module):
+    """The sum of losses, each for itself."""
+
+    def __init__(self, losses: list[percloss.Loss]) -> None:
+        super().__init__()
+        self.losses = nn.ModuleList(losses)
+
+    def forward(self, est: Tensor, ref: Tensor) -> Tensor:
+        """The loss."""
+        return torch.stack([loss(est, ref) for loss in self.losses]).sum()
+
+
+def four() -> list[percloss.Loss]:
+    """One loss of each kind, at one resolution."""
+    return [
+        percloss.STFTLoss(1024, 256),
+        percloss.MelLoss(RATE, n_fft=1024, hop_length=256),
+        percloss.CosinePhaseLoss(1024, 256),
+        percloss.CompressiveNMRLoss(RATE, n_fft=1024, hop_length=256),
+    ]
+
+
 def eager(loss: percloss.Loss) -> percloss.Loss:
     """The same loss by plain autograd."""
     loss.measure.engine = "eager"
@@ -75,11 +101,36 @@ def groups() -> dict[str, dict[str, Comparison]]:
             "plain autograd": PlainMel(),
             "percloss": percloss.MultiScaleMelLoss(RATE, n_mels=MELS, n_ffts=FFTS),
         },
+        "magnitude + mel + phase + masking, 1024/256": {
+            "four losses by autograd": Separate([eager(loss) for loss in four()]),
+            "percloss, four losses": Separate(four()),
+            "percloss, WeightedSum": percloss.WeightedSum([(1.0, loss) for loss in four()]),
+        },
+        "MSE": {"torch": nn.MSELoss(), "percloss": percloss.MSELoss()},
+        "MAE": {"torch": nn.L1Loss(), "percloss": percloss.MAELoss()},
+        "log-cosh": {"auraloss 0.4.0": auraloss.time.LogCoshLoss(), "percloss": percloss.LogCoshLoss()},
+        "ESR": {"auraloss 0.4.0": auraloss.time.ESRLoss(), "percloss": percloss.ESRLoss()},
+        "DC": {"auraloss 0.4.0": auraloss.time.DCLoss(), "percloss": percloss.DCLoss()},
+        "SNR": {"auraloss 0.4.0": auraloss.time.SNRLoss(zero_mean=False), "percloss": percloss.SNRLoss()},
         "SI-SDR": {
             "auraloss 0.4.0": auraloss.time.SISDRLoss(zero_mean=False),
             "percloss": percloss.SISDRLoss(),
         },
+        "SD-SDR": {"auraloss 0.4.0": auraloss.time.SDSDRLoss(zero_mean=False), "percloss": percloss.SDSDRLoss()},
     }
+
+
+def others() -> dict[str, dict[str, Comparison]]:
+    """What no package has: every spectral loss of the catalogue that is in no group, against its own autograd."""
+    found: dict[str, dict[str, Comparison]] = {}
+    for name in TABLE:
+        cls = find(name)
+        rates = cls.spec.sample_rates
+        if issubclass(cls, Spectral) and name not in ("stft", "mrstft", "mel", "multi_scale_mel"):
+            rate = RATE if rates is None else max(rates)
+            by_autograd, ours = (percloss.Loss(percloss.create(name, sample_rate=rate)) for _ in range(2))
+            found[name] = {"plain autograd": eager(by_autograd), "percloss": ours}
+    return found
 
 
 def main() -> None:
@@ -87,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", default="", help="groups whose name has this; nothing is written then")
     given = parser.parse_args()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
@@ -100,7 +152,9 @@ def main() -> None:
         return work
 
     rows: list[dict[str, Any]] = []
-    for group, contenders in groups().items():
+    for group, contenders in {**groups(), **others()}.items():
+        if given.only not in group:
+            continue
         works = {
             name: step(loss.to(given.device) if isinstance(loss, nn.Module) else loss)
             for name, loss in contenders.items()
@@ -111,7 +165,8 @@ def main() -> None:
             rows.append({"loss": group, "contender": contender, **timed[contender], "peak, inputs": peak})
         print(table(rows[-len(works) :]), flush=True)
     settings = {"batch": BATCH, "time": TIME, "sample_rate": RATE, "rounds": given.rounds, "what": "forward + backward"}
-    print(save("losses", rows, device=given.device, packages=("auraloss", "librosa"), **settings))
+    if not given.only:
+        print(save("losses", rows, device=given.device, packages=("auraloss", "librosa"), **settings))
 
 
 if __name__ == "__main__":
