@@ -39,17 +39,17 @@ class Pair:
     @cached_property
     def est_power(self) -> Tensor:
         """Squared magnitude of the estimate. Not to be changed in place, nor is what follows."""
-        return _power(self.est)
+        return squared(self.est.real, self.est.imag)
 
     @cached_property
     def ref_power(self) -> Tensor:
         """Squared magnitude of the reference."""
-        return _power(self.ref)
+        return squared(self.ref.real, self.ref.imag)
 
     @cached_property
     def error_power(self) -> Tensor:
         """Squared magnitude of the difference."""
-        return _power(self.est - self.ref)
+        return squared(self.est.real - self.ref.real, self.est.imag - self.ref.imag)
 
     def magnitudes(self, floor: float) -> tuple[Tensor, Tensor]:
         """Magnitudes of estimate and reference, with a floor added to the power."""
@@ -308,9 +308,8 @@ def _block(group: Sequence[Term], est: Spectrum, ref: Spectrum) -> tuple[Tensor,
         if isinstance(weight, Tensor):
             value = torch.where(weight[:, None] == 0, 0, value)
         total.add(weight, value[:, 0])
-    for coefficient, spectrum in ((on_est, pair.est), (on_ref, pair.ref)):
-        if coefficient.value is not None:
-            gradient.add(1.0, spectrum * coefficient.value)
+    if on_est.value is not None:
+        gradient.add(1.0, _combined(pair, on_est.value, on_ref.value))
     return cast(Tensor, total.value), cast(Tensor, gradient.value)
 
 
@@ -329,9 +328,21 @@ class _Sum:
             self.value = part if weight == 1 else part.mul_(weight)
 
 
-def _power(spectrum: Tensor) -> Tensor:
-    """Squared magnitude, side by side in memory: the real part of a complex product is not."""
-    return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+def squared(real: Tensor, imag: Tensor) -> Tensor:
+    """Squared magnitude. A complex product costs twice as much, and its real part does not lie together in memory."""
+    return torch.addcmul(real.square(), imag, imag)
+
+
+def _combined(pair: Pair, on_est: Tensor, on_ref: Tensor | None) -> Tensor:
+    """``on_est * E + on_ref * R``, without making the coefficients complex."""
+    gradient = torch.empty_like(pair.est)
+    parts = torch.view_as_real(gradient)
+    for at, (est, ref) in enumerate(((pair.est.real, pair.ref.real), (pair.est.imag, pair.ref.imag))):
+        if on_ref is None:
+            torch.mul(est, on_est, out=parts[..., at])
+        else:
+            torch.add(est * on_est, ref * on_ref, out=parts[..., at])  # not fused: equal products must cancel
+    return gradient
 
 
 def _by_autograd(measure: SpectralMeasure, pair: Pair) -> tuple[Tensor, Tensor]:

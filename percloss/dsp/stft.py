@@ -98,7 +98,8 @@ def stft_adjoint(gradient: Tensor, window: Tensor, *, n_fft: int, hop_length: in
     and the mirrored ends folded back. One call does for any number of terms that were added in the spectrum.
 
     Args:
-        gradient: Derivative of a real value by real and imaginary part, :math:`\partial_{\Re} + i\,\partial_{\Im}`.
+        gradient: Derivative of a real value by real and imaginary part, :math:`\partial_{\Re} + i\,\partial_{\Im}`. It
+            is used up: its first and last bin are changed in place.
         window: As given to ``stft``.
         n_fft: As given to ``stft``.
         hop_length: As given to ``stft``.
@@ -109,12 +110,11 @@ def stft_adjoint(gradient: Tensor, window: Tensor, *, n_fft: int, hop_length: in
     """
     rows, _, frames = gradient.shape
     # irfft counts every bin but the first and the last twice, and divides by n_fft.
-    scale = torch.full((n_fft // 2 + 1,), n_fft / 2, dtype=window.dtype, device=window.device)
-    scale[0] = n_fft
+    gradient[:, 0] *= 2
     if n_fft % 2 == 0:
-        scale[-1] = n_fft
-    pieces = torch.fft.irfft(gradient.transpose(1, 2) * scale.to(gradient.real.dtype), n=n_fft)
-    pieces *= _taper(window, n_fft, pieces.dtype)
+        gradient[:, -1] *= 2
+    pieces = torch.fft.irfft(gradient.transpose(1, 2), n=n_fft)
+    pieces *= _taper(window, n_fft, pieces.dtype) * (n_fft / 2)
     padding = n_fft // 2
     steps = -(-n_fft // hop_length)
     blocks = pieces.new_zeros(rows, max(frames + steps, -(-(time + 2 * padding) // hop_length)), hop_length)

@@ -11,7 +11,7 @@ from percloss import distances
 from percloss._typing import PerItem, Spectrum, Wave
 from percloss.dsp.safe import db_to_amplitude, db_to_power, magnitude, undefined_where
 from percloss.dsp.stft import power
-from percloss.engine import Closed, Pair, SpectralMeasure
+from percloss.engine import Closed, Pair, SpectralMeasure, squared
 from percloss.errors import ArgumentError
 from percloss.frontends import Stft
 from percloss.measure import Measure, register
@@ -238,7 +238,10 @@ class CosinePhaseDistance(SpectralMeasure):
         est_peak, ref_peak = (torch.where(undefined, 1, x) for x in distances.peaks(*largest))
         est = magnitude(pair.est_power / est_peak.square(), distances.NOTHING)
         ref = magnitude(pair.ref_power / ref_peak.square(), distances.NOTHING)
-        chord = power(pair.est * (1 / (est * est_peak)) - pair.ref * (1 / (ref * ref_peak)))
+        per_est, per_ref = 1 / (est * est_peak), 1 / (ref * ref_peak)
+        chord = squared(
+            pair.est.real * per_est - pair.ref.real * per_ref, pair.est.imag * per_est - pair.ref.imag * per_ref
+        )
         weight = est * ref
         total = 2 * weight.sum((2, 3), keepdim=True)
         value = (chord.mul_(weight).sum((2, 3), keepdim=True) / total).clamp(max=2)
