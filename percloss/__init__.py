@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from percloss.evaluation import signature as signature
     from percloss.losses import AntiWrappingPhaseLoss as AntiWrappingPhaseLoss
     from percloss.losses import BarkLoss as BarkLoss
+    from percloss.losses import CDPAMLoss as CDPAMLoss
     from percloss.losses import ChromaLoss as ChromaLoss
     from percloss.losses import ComplexSTFTLoss as ComplexSTFTLoss
     from percloss.losses import CompressedMagnitudeLoss as CompressedMagnitudeLoss
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from percloss.losses import DCLoss as DCLoss
     from percloss.losses import ERBLoss as ERBLoss
     from percloss.losses import ESRLoss as ESRLoss
+    from percloss.losses import FeatureLoss as FeatureLoss
     from percloss.losses import GammatoneLoss as GammatoneLoss
     from percloss.losses import L1SNRLoss as L1SNRLoss
     from percloss.losses import LevelMatchedL1SNRLoss as LevelMatchedL1SNRLoss
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from percloss.losses import NoiseModulationLoss as NoiseModulationLoss
     from percloss.losses import PMSQELoss as PMSQELoss
     from percloss.losses import PrioritySpectralLoss as PrioritySpectralLoss
+    from percloss.losses import RandomConvolutionLoss as RandomConvolutionLoss
+    from percloss.losses import ScatteringLoss as ScatteringLoss
     from percloss.losses import SDSDRLoss as SDSDRLoss
     from percloss.losses import SISDRLoss as SISDRLoss
     from percloss.losses import SmoothLogSTFTLoss as SmoothLogSTFTLoss
@@ -67,6 +71,10 @@ if TYPE_CHECKING:
     from percloss.measures.auditory import GammatoneDistance as GammatoneDistance
     from percloss.measures.auditory import MelCepstralDistortion as MelCepstralDistortion
     from percloss.measures.auditory import MFCCDistance as MFCCDistance
+    from percloss.measures.features import CDPAMDistance as CDPAMDistance
+    from percloss.measures.features import FeatureDistance as FeatureDistance
+    from percloss.measures.features import RandomConvolutionDistance as RandomConvolutionDistance
+    from percloss.measures.features import ScatteringDistance as ScatteringDistance
     from percloss.measures.magnitude import CompressedMagnitudeDistance as CompressedMagnitudeDistance
     from percloss.measures.magnitude import RandomResolutionSTFTDistance as RandomResolutionSTFTDistance
     from percloss.measures.magnitude import SmoothLogSTFTDistance as SmoothLogSTFTDistance
@@ -123,12 +131,13 @@ _WHERE = {
     "errors": ("PerclossError", "SampleRateError", "ShapeError"),
     "evaluation": ("evaluate", "signature"),
     "losses": (
-        *("AntiWrappingPhaseLoss", "BarkLoss", "ChromaLoss", "ComplexSTFTLoss", "CompressedMagnitudeLoss"),
-        *("CompressedSTFTLoss", "CompressiveNMRLoss", "CosinePhaseLoss", "DCLoss", "ERBLoss", "ESRLoss"),
-        *("GammatoneLoss", "L1SNRLoss", "LevelMatchedL1SNRLoss", "LogCoshLoss", "LogSpectralLoss"),
-        *("LogWMSELoss", "Loss", "MAELoss", "MaskedErrorLoss", "MaskingHingeLoss", "MelCepstralDistortionLoss"),
-        *("MelLoss", "MFCCLoss", "MSELoss", "MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss"),
-        *("NoiseModulationLoss", "PMSQELoss", "PrioritySpectralLoss", "SDSDRLoss", "SISDRLoss"),
+        *("AntiWrappingPhaseLoss", "BarkLoss", "CDPAMLoss", "ChromaLoss", "ComplexSTFTLoss"),
+        *("CompressedMagnitudeLoss", "CompressedSTFTLoss", "CompressiveNMRLoss", "CosinePhaseLoss", "DCLoss"),
+        *("ERBLoss", "ESRLoss", "FeatureLoss", "GammatoneLoss", "L1SNRLoss", "LevelMatchedL1SNRLoss"),
+        *("LogCoshLoss", "LogSpectralLoss", "LogWMSELoss", "Loss", "MAELoss", "MaskedErrorLoss"),
+        *("MaskingHingeLoss", "MelCepstralDistortionLoss", "MelLoss", "MFCCLoss", "MSELoss"),
+        *("MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss", "NoiseModulationLoss", "PMSQELoss"),
+        *("PrioritySpectralLoss", "RandomConvolutionLoss", "ScatteringLoss", "SDSDRLoss", "SISDRLoss"),
         *("SmoothLogSTFTLoss", "SNRLoss", "STFTLoss", "ThresholdedSNRLoss", "WeightedSDRLoss", "WeightedSum"),
     ),
     "measure": ("catalogue", "create", "Measure", "register"),
@@ -136,6 +145,7 @@ _WHERE = {
         *("BarkDistance", "ChromaDistance", "ERBDistance", "GammatoneDistance", "MelCepstralDistortion"),
         *("MFCCDistance",),
     ),
+    "measures.features": ("CDPAMDistance", "FeatureDistance", "RandomConvolutionDistance", "ScatteringDistance"),
     "measures.magnitude": ("CompressedMagnitudeDistance", "RandomResolutionSTFTDistance", "SmoothLogSTFTDistance"),
     "measures.masking": (
         *("CompressiveNMR", "MaskedError", "MaskingHinge", "NMR", "NoiseModulation"),
@@ -163,9 +173,9 @@ _WHERE = {
 }
 _HOME = {name: f"percloss.{module}" for module, names in _WHERE.items() for name in names}
 _ROOMS = {
-    *("adversarial", "balancing", "compat", "data", "degrade", "discriminators", "distances", "dsp", "engine"),
-    *("errors", "evaluation", "frontends", "hearing", "losses", "measures", "metric_gan", "metrics", "recipes"),
-    *("spec", "testing", "wrappers"),
+    *("adversarial", "balancing", "compat", "data", "degrade", "discriminators", "distances", "distribution"),
+    *("dsp", "engine", "errors", "evaluation", "frontends", "functional", "hearing", "losses", "measures"),
+    *("metric_gan", "metrics", "nets", "recipes", "spec", "testing", "uncertainty", "wrappers"),
 }
 
 __all__ = list(_HOME)

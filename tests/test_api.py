@@ -53,6 +53,12 @@ PUBLIC = {
     *("MFCCDistance", "MFCCLoss"),
     *("MelCepstralDistortion", "MelCepstralDistortionLoss"),
     *("Weighted",),
+    *("RandomConvolutionDistance", "RandomConvolutionLoss"),
+    *("ScatteringDistance", "ScatteringLoss"),
+    *("FeatureDistance",),
+    *("CDPAMDistance",),
+    *("FeatureLoss",),
+    *("CDPAMLoss",),
 }
 
 LOSSES = {name: getattr(percloss, name) for name in sorted(PUBLIC) if name.endswith("Loss") and name != "Loss"}

@@ -19,7 +19,20 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("dsp", {"dsp"}),
     ("front ends", {"hearing", "frontends", "distances", "functional", "bss", "nets", "adversarial", "discriminators"}),
     ("measures", {"measure", "measures", "engine", "wrappers"}),
-    ("views", {"_views", "losses", "metrics", "evaluation", "balancing", "metric_gan", "random_resolution"}),
+    (
+        "views",
+        {
+            "_views",
+            "_gathering",
+            "losses",
+            "metrics",
+            "evaluation",
+            "distribution",
+            "balancing",
+            "metric_gan",
+            "random_resolution",
+        },
+    ),
     ("rooms", ROOM),
 ]
 FLOOR = {name: number for number, (_, names) in enumerate(FLOORS) for name in names}

@@ -40,6 +40,8 @@ TABLE: dict[str, str] = {
     "chroma": "percloss.measures.auditory:ChromaDistance",
     "mfcc": "percloss.measures.auditory:MFCCDistance",
     "mcd": "percloss.measures.auditory:MelCepstralDistortion",
+    "random_convolution": "percloss.measures.features:RandomConvolutionDistance",
+    "scattering": "percloss.measures.features:ScatteringDistance",
     "pesq_nb": "percloss.measures.speech:PESQNarrowBand",
     "pesq_wb": "percloss.measures.speech:PESQWideBand",
     "stoi": "percloss.measures.speech:STOI",
