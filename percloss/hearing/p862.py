@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from percloss._typing import Bins
+from percloss.dsp.stft import hann
 from percloss.errors import SampleRateError
 from percloss.frontends import FrontEnd
 
@@ -92,6 +93,7 @@ class PerceptualModel(FrontEnd):
         [itu2001]_, clause 10.2.
     """
 
+    window: Tensor
     bank: Tensor
     threshold: Tensor
     exponent: Tensor
@@ -115,6 +117,7 @@ class PerceptualModel(FrontEnd):
         chosen = slice(first, len(bins))
         centre = torch.tensor(CENTRE_BARK[chosen], dtype=torch.float64)
         raised = ((RAISED_BELOW_BARK + 2) / (centre + 2)).clamp(1, 2) ** 0.15
+        self.constant("window", hann(self.n_fft))
         self.constant("bank", bank[chosen])
         self.constant("threshold", torch.tensor(THRESHOLD[chosen], dtype=torch.float64)[:, None])
         self.constant("exponent", EXPONENT * raised[:, None])
@@ -163,11 +166,11 @@ class PerceptualModel(FrontEnd):
         symmetric = width.sum().sqrt() * torch.linalg.vector_norm(width * difference, dim=2)
         return symmetric, (width * asymmetry(est, ref) * difference).sum(2)
 
-    def counted(self, disturbances: tuple[Tensor, Tensor], ref: Bins) -> tuple[Tensor, Tensor]:
-        """The two as they count: less in a loud frame of the reference, and bounded."""
+    def counted(self, disturbances: tuple[Tensor, Tensor], ref: Bins, *, leak: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The two as they count: less in a loud frame of the reference, and bounded, but for a part that leaks."""
         weight = ((self.audible_power(ref)[:, :, 0] + LOUD_OFFSET) / LEVEL) ** LOUD_EXPONENT
-        symmetric, asymmetric = ((x / weight).clamp(max=MOST_DISTURBED) for x in disturbances)
-        return symmetric, asymmetric
+        symmetric, asymmetric = (x / weight for x in disturbances)
+        return _bounded(symmetric, leak), _bounded(asymmetric, leak)
 
 
 def transfer(over: Bins, under: Bins) -> Bins:
@@ -189,3 +192,8 @@ def asymmetry(est: Bins, ref: Bins) -> Bins:
     """How much more what was added disturbs than what was left out: 0 up to 4 dB of it, then from 3 to 12."""
     factor = ((est + ASYMMETRY_OFFSET) / (ref + ASYMMETRY_OFFSET)) ** ASYMMETRY_EXPONENT
     return torch.where(factor < ASYMMETRY_FROM, 0, factor.clamp(max=ASYMMETRY_TO))
+
+
+def _bounded(disturbance: Tensor, leak: float) -> Tensor:
+    bounded = disturbance.clamp(max=MOST_DISTURBED)
+    return bounded if leak == 0 else bounded + leak * (disturbance - bounded)

@@ -1,9 +1,8 @@
-"""Speech quality and intelligibility by the reference packages: PESQ (pesq, a build of ITU's C code), STOI (pystoi)."""
+"""Speech quality by the reference package: PESQ (pesq, a build of ITU's C code)."""
 
 import math
 import subprocess
 import sys
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TypeAlias
@@ -166,105 +165,4 @@ class PESQWideBand(_PESQ):
         cite=("itu2007", "itu2001"),
         extra="speech",
         implementation="pesq",
-    )
-
-
-class _STOI(_ByPackage):
-    """Calls the package; the two final classes say which form."""
-
-    extended: bool
-
-    def __init__(self, sample_rate: int) -> None:
-        super().__init__()
-        check_rate(self.spec, sample_rate)
-        self.sample_rate = sample_rate
-        require("pystoi", extra="stoi")
-
-    def _outcome(self, est: Array, ref: Array) -> tuple[float, str]:
-        if not ref.any():
-            return math.nan, "reference is silent"
-        backend = require("pystoi", extra="stoi")
-        # pystoi dithers ESTOI with the global generator: seed it, and leave it as it was.
-        state = np.random.get_state()  # noqa: NPY002
-        np.random.seed(0)  # noqa: NPY002
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", RuntimeWarning)
-                return float(backend.stoi(ref, est, self.sample_rate, extended=self.extended)), ""
-        except (RuntimeWarning, np.exceptions.AxisError):  # AxisError: not even one frame
-            return math.nan, "less than 0.4 s of speech"
-        except ValueError as error:
-            return math.nan, f"pystoi failed: {error}"
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
-
-
-@register
-class STOI(_STOI):
-    """Short-time objective intelligibility, from -1 to 1.  Higher is better; 1 where est is ref.
-
-    The correlation of third-octave envelopes between 150 Hz and 4.3 kHz in segments of 384 ms, by the package
-    ``pystoi``: on the CPU, without a gradient. Frames 40 dB below the loudest of the reference are left out; an item
-    with less than 384 ms left is nan.
-
-    Args:
-        sample_rate: Of both signals [Hz]; resampled to 10 kHz inside, as the authors define it.
-
-    Shape:
-        est, ref: (batch, channels, time). Returns (batch, channels).
-
-    References:
-        [taal2011]_, eq. 5 and 6.
-    """
-
-    extended = False
-    spec = Spec(
-        name="stoi",
-        title="STOI",
-        unit="1",
-        better="higher",
-        bounds=(-1.0, 1.0),
-        perfect=1.0,
-        differentiable=False,
-        compiles=False,
-        silent_reference="undefined",
-        invariant_to=frozenset({"gain", "level", "polarity"}),
-        cite=("taal2011",),
-        extra="stoi",
-        implementation="pystoi",
-    )
-
-
-@register
-class ESTOI(_STOI):
-    """Extended short-time objective intelligibility, from -1 to 1.  Higher is better; 1 where est is ref.
-
-    As STOI, with spectra instead of envelopes correlated, which tells modulated maskers apart. By the package
-    ``pystoi``, whose dither is seeded here, so that the same item scores the same twice.
-
-    Args:
-        sample_rate: Of both signals [Hz]; resampled to 10 kHz inside.
-
-    Shape:
-        est, ref: (batch, channels, time). Returns (batch, channels).
-
-    References:
-        [jensen2016]_.
-    """
-
-    extended = True
-    spec = Spec(
-        name="estoi",
-        title="Extended STOI",
-        unit="1",
-        better="higher",
-        bounds=(-1.0, 1.0),
-        perfect=1.0,
-        differentiable=False,
-        compiles=False,
-        silent_reference="undefined",
-        invariant_to=frozenset({"gain", "level", "polarity"}),
-        cite=("jensen2016",),
-        extra="stoi",
-        implementation="pystoi",
     )
