@@ -127,7 +127,7 @@ def need(*extras: str, cpu: bool) -> None:
 
 def demo(args: list[str], *, cpu: bool) -> int:
     """Run the demo; nothing that it needs has C to compile."""
-    need("audio", "cli", "report", "stoi", cpu=cpu)
+    need("audio", "cli", "report", cpu=cpu)
     return run([str(BIN / "percloss"), "demo", *args])
 
 

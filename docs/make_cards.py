@@ -12,6 +12,7 @@ from pathlib import Path
 from percloss import create
 from percloss.data import clip
 from percloss.degrade import FAMILIES, at_snr, degrade
+from percloss.dsp.resample import resample, resample_kernel
 from percloss.measure import find
 from percloss.measures import TABLE
 
@@ -36,8 +37,13 @@ def responses(names: list[str]) -> dict[str, dict[str, list[float | None]]]:
         for snr_db in SNR_DB:
             est = degrade(ref, rate, artefact, snr_db=snr_db)
             for name in names:
-                measure = create(name, sample_rate=rate)
-                value = measure(est, ref, **({"mix": mix} if "mix" in measure.spec.needs else {}))
+                rates = find(name).spec.sample_rates
+                own = rate if rates is None or rate in rates else max(rates)
+                measure = create(name, sample_rate=own)
+                given = {"est": est, "ref": ref, **({"mix": mix} if "mix" in measure.spec.needs else {})}
+                value = measure(
+                    **{role: resample(x, rate, own, resample_kernel(rate, own)) for role, x in given.items()}
+                )
                 found[name][artefact].append(None if value.isnan().any() else float(f"{value.mean():.5g}"))
     return found
 

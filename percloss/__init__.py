@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from percloss.evaluation import signature as signature
     from percloss.losses import AntiWrappingPhaseLoss as AntiWrappingPhaseLoss
     from percloss.losses import BarkLoss as BarkLoss
+    from percloss.losses import BSSSDRLoss as BSSSDRLoss
     from percloss.losses import CDPAMLoss as CDPAMLoss
     from percloss.losses import ChromaLoss as ChromaLoss
     from percloss.losses import ComplexSTFTLoss as ComplexSTFTLoss
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from percloss.losses import CompressedSTFTLoss as CompressedSTFTLoss
     from percloss.losses import CompressiveNMRLoss as CompressiveNMRLoss
     from percloss.losses import CosinePhaseLoss as CosinePhaseLoss
+    from percloss.losses import CSDRLoss as CSDRLoss
     from percloss.losses import DCLoss as DCLoss
+    from percloss.losses import DifferentiablePESQLoss as DifferentiablePESQLoss
     from percloss.losses import ERBLoss as ERBLoss
     from percloss.losses import ESRLoss as ESRLoss
+    from percloss.losses import ESTOILoss as ESTOILoss
     from percloss.losses import FeatureLoss as FeatureLoss
     from percloss.losses import GammatoneLoss as GammatoneLoss
     from percloss.losses import L1SNRLoss as L1SNRLoss
@@ -49,16 +53,25 @@ if TYPE_CHECKING:
     from percloss.losses import MultiScaleMelLoss as MultiScaleMelLoss
     from percloss.losses import NMRLoss as NMRLoss
     from percloss.losses import NoiseModulationLoss as NoiseModulationLoss
+    from percloss.losses import PESQDisturbanceLoss as PESQDisturbanceLoss
     from percloss.losses import PMSQELoss as PMSQELoss
     from percloss.losses import PrioritySpectralLoss as PrioritySpectralLoss
     from percloss.losses import RandomConvolutionLoss as RandomConvolutionLoss
+    from percloss.losses import SASDRLoss as SASDRLoss
     from percloss.losses import ScatteringLoss as ScatteringLoss
+    from percloss.losses import SDRLoss as SDRLoss
     from percloss.losses import SDSDRLoss as SDSDRLoss
+    from percloss.losses import SISARLoss as SISARLoss
     from percloss.losses import SISDRLoss as SISDRLoss
+    from percloss.losses import SISIRLoss as SISIRLoss
     from percloss.losses import SmoothLogSTFTLoss as SmoothLogSTFTLoss
     from percloss.losses import SNRLoss as SNRLoss
     from percloss.losses import STFTLoss as STFTLoss
+    from percloss.losses import STOILoss as STOILoss
     from percloss.losses import ThresholdedSNRLoss as ThresholdedSNRLoss
+    from percloss.losses import USDRLoss as USDRLoss
+    from percloss.losses import ViSQOLAudioLoss as ViSQOLAudioLoss
+    from percloss.losses import ViSQOLSpeechLoss as ViSQOLSpeechLoss
     from percloss.losses import WeightedSDRLoss as WeightedSDRLoss
     from percloss.losses import WeightedSum as WeightedSum
     from percloss.measure import Measure as Measure
@@ -71,10 +84,19 @@ if TYPE_CHECKING:
     from percloss.measures.auditory import GammatoneDistance as GammatoneDistance
     from percloss.measures.auditory import MelCepstralDistortion as MelCepstralDistortion
     from percloss.measures.auditory import MFCCDistance as MFCCDistance
+    from percloss.measures.bss import BSSISR as BSSISR
+    from percloss.measures.bss import BSSSAR as BSSSAR
+    from percloss.measures.bss import BSSSDR as BSSSDR
+    from percloss.measures.bss import BSSSIR as BSSSIR
+    from percloss.measures.bss import SDR as SDR
+    from percloss.measures.bss import SISAR as SISAR
+    from percloss.measures.bss import SISIR as SISIR
     from percloss.measures.features import CDPAMDistance as CDPAMDistance
     from percloss.measures.features import FeatureDistance as FeatureDistance
     from percloss.measures.features import RandomConvolutionDistance as RandomConvolutionDistance
     from percloss.measures.features import ScatteringDistance as ScatteringDistance
+    from percloss.measures.intelligibility import ESTOI as ESTOI
+    from percloss.measures.intelligibility import STOI as STOI
     from percloss.measures.magnitude import CompressedMagnitudeDistance as CompressedMagnitudeDistance
     from percloss.measures.magnitude import RandomResolutionSTFTDistance as RandomResolutionSTFTDistance
     from percloss.measures.magnitude import SmoothLogSTFTDistance as SmoothLogSTFTDistance
@@ -84,6 +106,8 @@ if TYPE_CHECKING:
     from percloss.measures.masking import MaskingHinge as MaskingHinge
     from percloss.measures.masking import NoiseModulation as NoiseModulation
     from percloss.measures.masking import PrioritySpectralDistance as PrioritySpectralDistance
+    from percloss.measures.pesq import DifferentiablePESQ as DifferentiablePESQ
+    from percloss.measures.pesq import PESQDisturbance as PESQDisturbance
     from percloss.measures.phase import AntiWrappingPhaseDistance as AntiWrappingPhaseDistance
     from percloss.measures.phase import ComplexSTFTDistance as ComplexSTFTDistance
     from percloss.measures.phase import CompressedSTFTDistance as CompressedSTFTDistance
@@ -96,15 +120,20 @@ if TYPE_CHECKING:
     from percloss.measures.ratios import SNR as SNR
     from percloss.measures.ratios import LevelMatchedL1SNR as LevelMatchedL1SNR
     from percloss.measures.ratios import ThresholdedSNR as ThresholdedSNR
+    from percloss.measures.separation import CSDR as CSDR
+    from percloss.measures.separation import SASDR as SASDR
+    from percloss.measures.separation import USDR as USDR
+    from percloss.measures.separation import Bleedless as Bleedless
+    from percloss.measures.separation import Fullness as Fullness
     from percloss.measures.spectral import LogSpectralDistance as LogSpectralDistance
     from percloss.measures.spectral import MelDistance as MelDistance
     from percloss.measures.spectral import MultiResolutionSTFTDistance as MultiResolutionSTFTDistance
     from percloss.measures.spectral import MultiScaleMelDistance as MultiScaleMelDistance
     from percloss.measures.spectral import STFTDistance as STFTDistance
-    from percloss.measures.speech import ESTOI as ESTOI
-    from percloss.measures.speech import STOI as STOI
     from percloss.measures.speech import PESQNarrowBand as PESQNarrowBand
     from percloss.measures.speech import PESQWideBand as PESQWideBand
+    from percloss.measures.visqol import ViSQOLAudio as ViSQOLAudio
+    from percloss.measures.visqol import ViSQOLSpeech as ViSQOLSpeech
     from percloss.measures.waveform import DC as DC
     from percloss.measures.waveform import ESR as ESR
     from percloss.measures.waveform import MAE as MAE
@@ -131,37 +160,45 @@ _WHERE = {
     "errors": ("PerclossError", "SampleRateError", "ShapeError"),
     "evaluation": ("evaluate", "signature"),
     "losses": (
-        *("AntiWrappingPhaseLoss", "BarkLoss", "CDPAMLoss", "ChromaLoss", "ComplexSTFTLoss"),
-        *("CompressedMagnitudeLoss", "CompressedSTFTLoss", "CompressiveNMRLoss", "CosinePhaseLoss", "DCLoss"),
-        *("ERBLoss", "ESRLoss", "FeatureLoss", "GammatoneLoss", "L1SNRLoss", "LevelMatchedL1SNRLoss"),
-        *("LogCoshLoss", "LogSpectralLoss", "LogWMSELoss", "Loss", "MAELoss", "MaskedErrorLoss"),
-        *("MaskingHingeLoss", "MelCepstralDistortionLoss", "MelLoss", "MFCCLoss", "MSELoss"),
-        *("MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss", "NoiseModulationLoss", "PMSQELoss"),
-        *("PrioritySpectralLoss", "RandomConvolutionLoss", "ScatteringLoss", "SDSDRLoss", "SISDRLoss"),
-        *("SmoothLogSTFTLoss", "SNRLoss", "STFTLoss", "ThresholdedSNRLoss", "WeightedSDRLoss", "WeightedSum"),
+        *("AntiWrappingPhaseLoss", "BarkLoss", "BSSSDRLoss", "CDPAMLoss", "ChromaLoss", "ComplexSTFTLoss"),
+        *("CompressedMagnitudeLoss", "CompressedSTFTLoss", "CompressiveNMRLoss", "CosinePhaseLoss", "CSDRLoss"),
+        *("DCLoss", "DifferentiablePESQLoss", "ERBLoss", "ESRLoss", "ESTOILoss", "FeatureLoss"),
+        *("GammatoneLoss", "L1SNRLoss", "LevelMatchedL1SNRLoss", "LogCoshLoss", "LogSpectralLoss"),
+        *("LogWMSELoss", "Loss", "MAELoss", "MaskedErrorLoss", "MaskingHingeLoss", "MelCepstralDistortionLoss"),
+        *("MelLoss", "MFCCLoss", "MSELoss", "MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss"),
+        *("NoiseModulationLoss", "PESQDisturbanceLoss", "PMSQELoss", "PrioritySpectralLoss"),
+        *("RandomConvolutionLoss", "SASDRLoss", "ScatteringLoss", "SDRLoss", "SDSDRLoss", "SISARLoss"),
+        *("SISDRLoss", "SISIRLoss", "SmoothLogSTFTLoss", "SNRLoss", "STFTLoss", "STOILoss"),
+        *("ThresholdedSNRLoss", "USDRLoss", "ViSQOLAudioLoss", "ViSQOLSpeechLoss", "WeightedSDRLoss"),
+        *("WeightedSum",),
     ),
     "measure": ("catalogue", "create", "Measure", "register"),
     "measures.auditory": (
         *("BarkDistance", "ChromaDistance", "ERBDistance", "GammatoneDistance", "MelCepstralDistortion"),
         *("MFCCDistance",),
     ),
+    "measures.bss": ("BSSISR", "BSSSAR", "BSSSDR", "BSSSIR", "SDR", "SISAR", "SISIR"),
     "measures.features": ("CDPAMDistance", "FeatureDistance", "RandomConvolutionDistance", "ScatteringDistance"),
+    "measures.intelligibility": ("ESTOI", "STOI"),
     "measures.magnitude": ("CompressedMagnitudeDistance", "RandomResolutionSTFTDistance", "SmoothLogSTFTDistance"),
     "measures.masking": (
         *("CompressiveNMR", "MaskedError", "MaskingHinge", "NMR", "NoiseModulation"),
         *("PrioritySpectralDistance",),
     ),
+    "measures.pesq": ("DifferentiablePESQ", "PESQDisturbance"),
     "measures.phase": (
         *("AntiWrappingPhaseDistance", "ComplexSTFTDistance", "CompressedSTFTDistance", "CosinePhaseDistance"),
         *("WeightedSDR",),
     ),
     "measures.pmsqe": ("PMSQE",),
     "measures.ratios": ("L1SNR", "LevelMatchedL1SNR", "SDSDR", "SISDR", "SNR", "ThresholdedSNR"),
+    "measures.separation": ("Bleedless", "CSDR", "Fullness", "SASDR", "USDR"),
     "measures.spectral": (
         *("LogSpectralDistance", "MelDistance", "MultiResolutionSTFTDistance", "MultiScaleMelDistance"),
         *("STFTDistance",),
     ),
-    "measures.speech": ("ESTOI", "PESQNarrowBand", "PESQWideBand", "STOI"),
+    "measures.speech": ("PESQNarrowBand", "PESQWideBand"),
+    "measures.visqol": ("ViSQOLAudio", "ViSQOLSpeech"),
     "measures.waveform": ("DC", "ESR", "LogCosh", "LogWMSE", "MAE", "MSE"),
     "measures.weighted": ("Weighted",),
     "random_resolution": ("RandomResolutionSTFTLoss",),

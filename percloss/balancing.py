@@ -54,7 +54,8 @@ class Balanced(nn.Module):
         est, ref: as the terms take them. Returns ().
 
     Example:
-        >>> balanced = Balanced([(3.0, percloss.MAELoss()), (1.0, percloss.MelLoss(16_000))], extra={"adversarial": 4.0})
+        >>> terms = [(3.0, percloss.MAELoss()), (1.0, percloss.MelLoss(16_000))]
+        >>> balanced = Balanced(terms, extra={"adversarial": 4.0})
         >>> est, ref = torch.randn(2, 4, 1, 16_000, generator=torch.Generator().manual_seed(0))
         >>> est = est.requires_grad_()
         >>> realness = est.square().mean()  # in earnest, what a discriminator says of est

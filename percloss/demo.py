@@ -68,7 +68,10 @@ LEAD = (
 _PEAK = 0.99
 _REFERENCE = "reference"
 # Models of speech, whatever rates they are defined at.
-_SPEECH_ONLY = "percloss.measures.speech:"
+_SPEECH_ONLY = (
+    *("percloss.measures.speech:", "percloss.measures.intelligibility:", "percloss.measures.pmsqe:"),
+    *("percloss.measures.pesq:", "percloss.measures.visqol:ViSQOLSpeech"),
+)
 
 
 class Material(NamedTuple):

@@ -9,23 +9,24 @@ from torch import Tensor
 
 from percloss import __version__
 from percloss.errors import ArgumentError
+from percloss.functional import shared
 from percloss.measure import Measure, check_rate, create
 
 
 def evaluate(
     est: Tensor,
-    ref: Tensor,
+    ref: Tensor | None,
     sample_rate: int,
     measures: Iterable[str | Measure],
     *,
     lengths: Tensor | None = None,
     **needs: Tensor,
 ) -> dict[str, Tensor]:
-    """Score a batch with each measure, without a gradient.
+    """Score a batch with each measure, without a gradient. What several of them solve is solved once.
 
     Args:
         est: Estimates.
-        ref: References.
+        ref: References; measures that take none are not given them. ``None`` where none of the measures takes one.
         sample_rate: Of all signals [Hz]; a measure that is not defined at it is an error, nothing is resampled.
         measures: Names, or measures already built.
         lengths: Samples of each item that count, as in ``Measure``.
@@ -45,10 +46,10 @@ def evaluate(
     """
     built = build(measures, sample_rate, device=est.device)
     scores: dict[str, Tensor] = {}
-    with torch.inference_mode():
+    with torch.inference_mode(), shared():
         for name, measure in built.items():
             given = {need: needs[need] for need in measure.spec.needs if need in needs}
-            scores[name] = measure(est, ref, lengths=lengths, **given)
+            scores[name] = measure(est, None if measure.spec.alone else ref, lengths=lengths, **given)
     return scores
 
 

@@ -13,7 +13,22 @@ from percloss.dsp.safe import mean_defined
 from percloss.engine import Bound, Spectral, SumOf, applies
 from percloss.errors import ArgumentError
 from percloss.measure import Measure
-from percloss.measures import auditory, magnitude, masking, phase, pmsqe, ratios, spectral, waveform
+from percloss.measures import (
+    auditory,
+    bss,
+    features,
+    intelligibility,
+    magnitude,
+    masking,
+    pesq,
+    phase,
+    pmsqe,
+    ratios,
+    separation,
+    spectral,
+    visqol,
+    waveform,
+)
 
 
 class Loss(nn.Module):
@@ -53,7 +68,7 @@ class Loss(nn.Module):
     def forward(
         self,
         est: Tensor,
-        ref: Tensor,
+        ref: Tensor | None = None,
         *,
         weight: Tensor | None = None,
         lengths: Tensor | None = None,
@@ -63,7 +78,7 @@ class Loss(nn.Module):
 
         Args:
             est: Estimates, with the gradient.
-            ref: References.
+            ref: References, where the measure takes them.
             weight: Weight of each item, ``(batch,)`` or ``(batch, channels)``.
             lengths: Samples of each item that count, as in ``Measure``.
             **needs: What the measure needs besides, such as ``mix``.
@@ -137,7 +152,7 @@ class WeightedSum(nn.Module):
         for name in names:
             loss = cast(Loss, self.losses[name])
             given = {key: value for key, value in arguments.items() if key in _ANY or key in loss.measure.spec.needs}
-            parts[name] = loss(est, ref, **given)
+            parts[name] = loss(est, None if loss.measure.spec.alone else ref, **given)
         return parts
 
     def bind(self, ref: Tensor) -> "BoundLoss":
@@ -167,7 +182,7 @@ class WeightedSum(nn.Module):
         return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
 
     def forward(self, est: Tensor, ref: Tensor, **arguments: Tensor | None) -> Tensor:
-        """The weighted sum. Takes what ``Loss`` takes; a term is given those of ``needs`` that it declares.
+        """The weighted sum. Takes what ``Loss`` takes; a term is given the reference and those of ``needs`` it takes.
 
         Terms at one resolution are computed from one transform, and their gradients carried back by one.
         """
@@ -268,3 +283,20 @@ GammatoneLoss = view("GammatoneLoss", Loss, auditory.GammatoneDistance)
 ChromaLoss = view("ChromaLoss", Loss, auditory.ChromaDistance)
 MFCCLoss = view("MFCCLoss", Loss, auditory.MFCCDistance)
 MelCepstralDistortionLoss = view("MelCepstralDistortionLoss", Loss, auditory.MelCepstralDistortion)
+RandomConvolutionLoss = view("RandomConvolutionLoss", Loss, features.RandomConvolutionDistance)
+ScatteringLoss = view("ScatteringLoss", Loss, features.ScatteringDistance)
+FeatureLoss = view("FeatureLoss", Loss, features.FeatureDistance)
+CDPAMLoss = view("CDPAMLoss", Loss, features.CDPAMDistance)
+STOILoss = view("STOILoss", Loss, intelligibility.STOI)
+ESTOILoss = view("ESTOILoss", Loss, intelligibility.ESTOI)
+ViSQOLAudioLoss = view("ViSQOLAudioLoss", Loss, visqol.ViSQOLAudio)
+ViSQOLSpeechLoss = view("ViSQOLSpeechLoss", Loss, visqol.ViSQOLSpeech)
+DifferentiablePESQLoss = view("DifferentiablePESQLoss", Loss, pesq.DifferentiablePESQ)
+PESQDisturbanceLoss = view("PESQDisturbanceLoss", Loss, pesq.PESQDisturbance)
+BSSSDRLoss = view("BSSSDRLoss", Loss, bss.BSSSDR)
+SDRLoss = view("SDRLoss", Loss, bss.SDR)
+SISIRLoss = view("SISIRLoss", Loss, bss.SISIR)
+SISARLoss = view("SISARLoss", Loss, bss.SISAR)
+USDRLoss = view("USDRLoss", Loss, separation.USDR)
+CSDRLoss = view("CSDRLoss", Loss, separation.CSDR)
+SASDRLoss = view("SASDRLoss", Loss, separation.SASDR)

@@ -22,6 +22,8 @@ _registered: dict[str, type["Measure"]] = {}
 class Measure(nn.Module, ABC):
     """A number per item: ``(batch, channels, time)`` twice in, ``(batch, channels)`` out, in its natural sign and unit.
 
+    One that takes no reference (``spec.takes`` is ``"alone"``) is called with the estimate alone.
+
     A final measure declares ``spec`` and writes ``compare``. It keeps every constructor argument under its own name,
     so that ``repr``, signature and ``settings`` need no second list. Calls go through ``forward``, the only door.
     """
@@ -35,18 +37,23 @@ class Measure(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def compare(self, est: Tensor, ref: Tensor, *_: Any, **needs: Any) -> Tensor:
+    def compare(self, est: Tensor, *_: Any, **needs: Any) -> Tensor:
         """The equation: waveforms in, one value per item out. Called by ``forward`` only, with checked tensors.
+
+        Takes ``est, ref``, or ``est`` where there is no reference, and what ``spec.needs`` names.
 
         An item without a value is nan, put there by ``dsp.safe.undefined_where``: its gradient is 0 and not nan.
         """
 
-    def forward(self, est: Tensor, ref: Tensor, *, lengths: Tensor | None = None, **needs: Tensor) -> Tensor:
+    def forward(
+        self, est: Tensor, ref: Tensor | None = None, *, lengths: Tensor | None = None, **needs: Tensor
+    ) -> Tensor:
         """Compare estimates with references.
 
         Args:
             est: Estimates.
-            ref: References, of the same shape, but for the number of mixtures where it takes those.
+            ref: References, of the same shape, but for the number of mixtures where it takes those. Not to be given
+                where it takes none.
             lengths: Samples of each item that count, ``(batch,)``, where items are padded. An item then scores what
                 it scores alone.
             **needs: What ``spec.needs`` names, shaped like ``est``.
@@ -59,15 +66,16 @@ class Measure(nn.Module, ABC):
             ShapeError: Wrong rank, mismatched, empty or too short.
             DTypeError: Not a floating-point tensor. Half precision is computed in float32.
             DeviceError: Tensors on different devices.
+            ArgumentError: A signal too few or too many.
         """
         values, finite = self.scored(est, ref, lengths=lengths, **needs)
         return undefined_where(~finite, values)
 
     def scored(
-        self, est: Tensor, ref: Tensor, *, lengths: Tensor | None = None, **needs: Tensor
+        self, est: Tensor, ref: Tensor | None = None, *, lengths: Tensor | None = None, **needs: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What ``forward`` returns, before broken items are struck out, and which items had finite samples only."""
-        signals = self._checked({"est": est, "ref": ref, **needs})
+        signals = self._checked({"est": est, **({} if ref is None else {"ref": ref}), **needs})
         with torch.autocast(est.device.type, enabled=False):
             if lengths is None:
                 return self._compare_finite(signals)
@@ -83,7 +91,7 @@ class Measure(nn.Module, ABC):
         est = signals["est"]
         # One pass over the samples: a sum is finite only where every term is.
         parts = [x.detach().sum(tuple(range(2, x.dim()))).isfinite() for x in signals.values()]
-        if self.spec.takes == "pair":
+        if self.spec.takes in ("pair", "alone"):
             whole = finite = torch.stack(parts).all(0)
         else:  # judged together: one that is broken leaves the others unknown
             whole = torch.cat(parts, 1).all(1, keepdim=True)
@@ -102,10 +110,12 @@ class Measure(nn.Module, ABC):
 
     def _checked(self, signals: dict[str, Tensor]) -> dict[str, Tensor]:
         name, takes = self.spec.name, self.spec.takes
-        missing, unknown = set(self.spec.needs) - signals.keys(), signals.keys() - {"est", "ref", *self.spec.needs}
-        if missing or unknown:
+        roles = {"est", *self.spec.needs} if self.spec.alone else {"est", "ref", *self.spec.needs}
+        if self.spec.alone and "ref" in signals:
+            raise ArgumentError(f"{name}: got est, ref; needed is est alone, it takes no reference: type measure(est).")
+        if signals.keys() != roles:
             raise ArgumentError(
-                f"{name}: got {', '.join(sorted(signals))}; needed are est, ref"
+                f"{name}: got {', '.join(sorted(signals))}; needed {'is est' if self.spec.alone else 'are est, ref'}"
                 f"{''.join(f', {need}=' for need in self.spec.needs)} and nothing else."
             )
         est = signals["est"]
@@ -164,17 +174,19 @@ class Measure(nn.Module, ABC):
             )
         return listed
 
-    def reason(self, est: Tensor, ref: Tensor, **needs: Tensor) -> str:
+    def reason(self, est: Tensor, ref: Tensor | None = None, **needs: Tensor) -> str:
         """Why one item, ``(1, channels, time)``, has no value, in a few words for a table."""
-        for role, x in {"estimate": est, "reference": ref, **needs}.items():
+        signals = {"estimate": est} if ref is None else {"estimate": est, "reference": ref}
+        for role, x in {**signals, **needs}.items():
             if not x.isfinite().all():
                 return f"{role} has samples that are not finite"
-        if not ref.any() and self.spec.silent_reference == "undefined":
-            return "reference is silent"
-        return self.undefined_because(est, ref)
+        *_, (role, heard) = signals.items()
+        if not heard.any() and self.spec.silent_reference == "undefined":
+            return f"{role} is silent"
+        return self.undefined_because(*signals.values())
 
-    def undefined_because(self, est: Tensor, ref: Tensor) -> str:
-        """What a measure can say itself about an item it has no value for."""
+    def undefined_because(self, est: Tensor, *_: Any) -> str:
+        """What a measure can say itself about an item it has no value for. Takes what ``compare`` takes first."""
         return "not defined for this item"
 
     @property

@@ -59,7 +59,7 @@ class RandomResolutionSTFTLoss(Loss):
     def forward(
         self,
         est: Tensor,
-        ref: Tensor,
+        ref: Tensor | None = None,
         *,
         weight: Tensor | None = None,
         lengths: Tensor | None = None,

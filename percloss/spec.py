@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from percloss.errors import ArgumentError
 
-Takes = Literal["pair", "joint", "sources", "mixtures"]
+Takes = Literal["pair", "joint", "sources", "mixtures", "alone"]
 Invariance = Literal["gain", "level", "polarity", "swap"]
 
 INVARIANCES: dict[Invariance, str] = {
@@ -22,7 +22,11 @@ SHAPES: dict[Takes, tuple[str, str]] = {
     "joint": ("(batch, channels, time)", "(batch, 1)"),
     "sources": ("(batch, sources, channels, time)", "(batch, sources)"),
     "mixtures": ("(batch, sources, channels, time)", "(batch, mixtures)"),
+    "alone": ("(batch, channels, time)", "(batch, channels)"),
 }
+
+# Without a reference nothing can be exchanged with it or scaled together with it.
+_ALONE: frozenset[Invariance] = frozenset({"gain", "polarity"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +41,17 @@ class Spec:
         bounds: Lowest and highest value it can take.
         perfect: Its value where the estimate is the reference; ``None`` where that depends on the signal.
         takes: The shape of its input, see ``SHAPES``. In ``joint`` the channels are judged together; in ``mixtures``
-            the references may be of another number than the estimates.
+            the references may be of another number than the estimates; ``alone`` is an estimate without a reference.
         needs: Keyword tensors it must be given beside estimate and reference, shaped like them (``mix``).
         sample_rates: The rates it is defined at [Hz]; ``None`` is every rate.
         differentiable: Whether gradients reach the estimate, so that it may be a loss.
         compiles: Whether ``torch.compile(fullgraph=True)`` takes it.
-        silent_reference: Whether a digitally silent reference leaves it ``"undefined"`` (nan) or ``"defined"``.
+        silent_reference: Whether a digitally silent reference leaves it ``"undefined"`` (nan) or ``"defined"``; where
+            it takes none, a silent estimate.
         invariant_to: What it does not hear, see ``INVARIANCES``. What is not listed here, it must hear.
         cite: Keys into references.bib.
         extra: The extra of percloss that it needs, ``None`` where torch is enough.
-        implementation: Package that computes it, where that is not percloss itself.
+        implementation: Package that computes it, or holds the weights of what does, where that is not percloss.
     """
 
     name: str
@@ -76,10 +81,22 @@ class Spec:
             (self.perfect is not None and math.isnan(self.perfect), "perfect must be a number or None"),
             (self.takes not in get_args(Takes), f"takes must be one of {', '.join(get_args(Takes))}"),
             (not self.invariant_to <= INVARIANCES.keys(), f"invariant_to takes {', '.join(INVARIANCES)}"),
+            (self.alone and self.perfect is not None, "perfect must be None where there is no reference"),
+            (self.alone and not self.invariant_to <= _ALONE, f"invariant_to takes {', '.join(sorted(_ALONE))} there"),
         ]
         for wrong, needed in problems:
             if wrong:
                 raise ArgumentError(f"Spec {self.name!r}: got {self}; {needed}.")
+
+    @property
+    def alone(self) -> bool:
+        """Whether it takes an estimate and no reference."""
+        return self.takes == "alone"
+
+    @property
+    def changes(self) -> dict[Invariance, str]:
+        """What it may hear or not, of ``INVARIANCES``."""
+        return {name: words for name, words in INVARIANCES.items() if not self.alone or name in _ALONE}
 
     @property
     def sign(self) -> int:

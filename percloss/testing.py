@@ -19,12 +19,17 @@ from torch import Tensor, nn
 
 from percloss.errors import ArgumentError, ContractError, DTypeError, PerclossError, ShapeError
 from percloss.measure import Measure, catalogue, create, find
-from percloss.spec import INVARIANCES, SHAPES, Invariance
+from percloss.spec import SHAPES, Invariance
 
 BATCH, CHANNELS, SOURCES = 3, 2, 2
 Signals = dict[str, Tensor]
 Rule = Callable[["Case"], None]
 RULES: dict[str, Rule] = {}
+#: Rules that say nothing of a measure that takes no reference, and why.
+NEED_A_REFERENCE = {
+    "perfect": "there is nothing for an estimate to be equal to",
+    "worse_is_worse": "a network taught with recordings owes no order to voices made by formula: try it on real ones",
+}
 
 
 def check_measure(measure: Measure, *, sample_rate: int = 16_000, rules: Iterable[str] | None = None) -> None:
@@ -33,20 +38,28 @@ def check_measure(measure: Measure, *, sample_rate: int = 16_000, rules: Iterabl
     Args:
         measure: Built, on the device it is to be tried on.
         sample_rate: Of the signals it is given [Hz].
-        rules: Names out of ``RULES``; all of them if not given.
+        rules: Names out of ``RULES``; all of them if not given, without those in ``NEED_A_REFERENCE`` where the measure
+            takes none.
 
     Raises:
         ContractError: Lists every rule that was broken, and how.
-        ArgumentError: A rule of no such name.
+        ArgumentError: A rule of no such name, or one that says nothing of this measure.
 
     Example:
         >>> check_measure(percloss.SNR(), rules=["perfect", "worse_is_worse"])
     """
     case = Case(measure, sample_rate)
-    tried = list(RULES) if rules is None else list(rules)
+    mute = NEED_A_REFERENCE if measure.spec.alone else {}
+    tried = [name for name in RULES if name not in mute] if rules is None else list(rules)
     unknown = [name for name in tried if name not in RULES]
     if unknown:
         raise ArgumentError(f"check_measure: got rules {unknown}; needed are some of {', '.join(RULES)}.")
+    senseless = [f"{name} ({mute[name]})" for name in tried if name in mute]
+    if senseless:
+        raise ArgumentError(
+            f"check_measure: got rules {', '.join(senseless)} for {measure.spec.name}, which takes no reference; "
+            f"needed are others: type rules=None for all that say something of it."
+        )
     broken = []
     for name in tried:
         try:
@@ -66,8 +79,13 @@ class Case:
 
     def __post_init__(self) -> None:
         # Perceptual models want a sentence, closed forms a moment.
-        seconds = 0.2 if self.measure.spec.differentiable else 1.2
+        spec = self.measure.spec
+        seconds = 0.2 if spec.differentiable and not spec.alone else 1.2
         self.time = max(int(seconds * self.sample_rate), 2 * self.measure.min_samples)
+        # What listens to one signal repeats a short one until it fills its window, which takes longer.
+        self.shortest = self.time if spec.alone else self.measure.min_samples + 16
+        if spec.differentiable and not spec.alone and self(self.signals()).isnan().all():  # it too wants a sentence
+            self.time = self.shortest = int(1.2 * self.sample_rate)
 
     def __call__(self, signals: Signals) -> Tensor:
         values: Tensor = self.measure(**signals)
@@ -79,12 +97,15 @@ class Case:
         return (batch, *axes, self.time if time is None else time)
 
     def signals(self, noise: float = 0.1, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Signals:
-        """References that sound a little like speech, estimates with noise, and whatever else the measure needs."""
+        """References that sound a little like speech, estimates with noise, and whatever else the measure needs.
+
+        A measure that takes no reference is given none.
+        """
         device = next((x.device for x in self.measure.buffers()), torch.device("cpu"))
         ref = _voices(self.shape(), self.sample_rate, seed)
         est = ref + noise * _voices(self.shape(), self.sample_rate, seed + 1).roll(self.time // 3, -1)
         est = est + 0.3 * noise * _white(self.shape(), seed + 2)
-        signals = {"est": est, "ref": ref}
+        signals = {"est": est} if self.measure.spec.alone else {"est": est, "ref": ref}
         for number, need in enumerate(self.measure.spec.needs):
             signals[need] = ref + 0.5 * _white(self.shape(), seed + 3 + number)
         return {role: x.to(device, dtype) for role, x in signals.items()}
@@ -107,7 +128,8 @@ def rule(check: Rule) -> Rule:
 def one_number_per_item(case: Case) -> None:
     """The output has the shape its Spec says, and float32 in is float32 out."""
     values = case(case.signals())
-    second = {"pair": CHANNELS, "joint": 1, "sources": SOURCES, "mixtures": SOURCES}[case.measure.spec.takes]
+    takes = case.measure.spec.takes
+    second = {"pair": CHANNELS, "joint": 1, "sources": SOURCES, "mixtures": SOURCES, "alone": CHANNELS}[takes]
     _true(values.shape == (BATCH, second), f"returned {tuple(values.shape)}, needed is {(BATCH, second)}")
     _true(values.dtype == torch.float32, f"returned {values.dtype} for float32")
     _true(bool(values.isfinite().all()), f"returned {values.tolist()} for plain signals")
@@ -130,7 +152,7 @@ def channels_keep_their_place(case: Case) -> None:
     values = case(signals)
     swapped = case({role: x.flip(1) for role, x in signals.items()})
     _close(swapped, values if case.measure.spec.takes == "joint" else values.flip(1), "after exchanging axis 1")
-    if case.measure.spec.takes == "pair":
+    if case.measure.spec.takes in ("pair", "alone"):
         alone = [
             case({role: x[:, channel : channel + 1] for role, x in signals.items()}) for channel in range(CHANNELS)
         ]
@@ -161,7 +183,8 @@ def within_bounds(case: Case) -> None:
     """No input drives the value out of its bounds."""
     low, high = case.measure.spec.bounds
     signals = case.signals()
-    est, ref = signals["est"], signals["ref"]
+    est = signals["est"]
+    ref = signals.get("ref", est)
     for odd in (est, ref, -ref, 0 * est, 1e4 * est, 1e-6 * est, est.flip(-1)):
         values = case({**signals, "est": odd})
         inside = (values >= low) & (values <= high) | values.isnan()
@@ -179,7 +202,7 @@ CHANGES: dict[Invariance, Callable[[Signals], Iterator[Signals]]] = {
 @rule
 def hears_what_it_claims(case: Case) -> None:
     """Each claimed invariance holds, and each one not claimed fails for some signal."""
-    for change, meaning in INVARIANCES.items():
+    for change, meaning in case.measure.spec.changes.items():
         claimed = change in case.measure.spec.invariant_to
         moved = []
         for noise in (0.05, 0.4):
@@ -197,27 +220,28 @@ def hears_what_it_claims(case: Case) -> None:
 
 @rule
 def silence_has_one_outcome(case: Case) -> None:
-    """A silent reference is nan or a number, as claimed, and changes no neighbour."""
+    """A silent reference (or, without one, estimate) is nan or a number, as claimed, and changes no neighbour."""
+    role, signal = ("est", "estimate") if case.measure.spec.alone else ("ref", "reference")
     signals = case.signals()
     before = case(signals)
-    signals["ref"][1] = 0
+    signals[role][1] = 0
     values = case(signals)
-    _close(values[[0, 2]], before[[0, 2]], "beside an item with a silent reference")
+    _close(values[[0, 2]], before[[0, 2]], f"beside an item with a silent {signal}")
     undefined = case.measure.spec.silent_reference == "undefined"
     _true(
         bool((values[1].isnan() == undefined).all()),
-        f"a silent reference gives {values[1].tolist()}, claimed is {case.measure.spec.silent_reference}",
+        f"a silent {signal} gives {values[1].tolist()}, claimed is {case.measure.spec.silent_reference}",
     )
     if undefined:
         reason = case.measure.reason(**{role: x[1:2] for role, x in signals.items()})
-        _true("reference is silent" in reason, f"says {reason!r} of a silent reference")
+        _true(f"{signal} is silent" in reason, f"says {reason!r} of a silent {signal}")
 
 
 @rule
 def broken_samples_stay_where_they_are(case: Case) -> None:
     """One sample that is not finite makes its own item nan and no other."""
     for broken in (math.nan, math.inf):
-        for role in ("est", "ref", *case.measure.spec.needs):
+        for role in case.signals():
             signals = case.signals()
             before = case(signals)
             signals[role][1, ..., 5] = broken
@@ -256,7 +280,8 @@ def gradient_is_finite(case: Case) -> None:
     if not case.measure.spec.differentiable:
         return
     signals = case.signals()
-    est, ref = signals["est"], signals["ref"]
+    est = signals["est"]
+    ref = signals.get("ref", est)
     situations = {
         "a silent estimate": (0 * est, ref),
         "a silent reference": (est, 0 * ref),
@@ -267,7 +292,9 @@ def gradient_is_finite(case: Case) -> None:
         "a denormal estimate": (1e-42 * est, ref),
     }
     for name, (e, r) in situations.items():
-        gradient = case.gradient({**signals, "est": e, "ref": r})
+        if case.measure.spec.alone and r is not ref:
+            continue
+        gradient = case.gradient({role: {"est": e, "ref": r}.get(role, x) for role, x in signals.items()})
         _true(bool(gradient.isfinite().all()), f"not finite at {name}")
 
 
@@ -287,8 +314,7 @@ def gradient_is_right(case: Case) -> None:
     """Against finite differences in float64."""
     if not case.measure.spec.differentiable:
         return
-    time = case.measure.min_samples + 16
-    signals = {role: x[:1, ..., :time] for role, x in case.signals(0.3, dtype=torch.float64).items()}
+    signals = {role: x[:1, ..., : case.shortest] for role, x in case.signals(0.3, dtype=torch.float64).items()}
     rest = {role: x for role, x in signals.items() if role != "est"}
     est = signals["est"].clone().requires_grad_()
     try:
@@ -366,10 +392,15 @@ def bad_input_is_met_at_the_door(case: Case) -> None:
     """Wrong rank, unequal shapes, integers, nothing at all and too few samples: named errors that name the measure."""
     signals = case.signals()
     est = signals["est"]
+    odd: tuple[str, type[PerclossError], Signals]
+    if case.measure.spec.alone:
+        odd = ("a reference", ArgumentError, {**signals, "ref": est})
+    else:
+        odd = ("unequal lengths", ShapeError, {**signals, "est": est[..., :-1]})
     cases: list[tuple[str, type[PerclossError], Signals]] = [
+        odd,
         ("an axis too few", ShapeError, {role: x[0] for role, x in signals.items()}),
         ("an axis too many", ShapeError, {role: x[None] for role, x in signals.items()}),
-        ("unequal lengths", ShapeError, {**signals, "est": est[..., :-1]}),
         ("integers", DTypeError, {**signals, "est": (1000 * est).to(torch.int16)}),
         ("no samples", ShapeError, {role: x[..., :0] for role, x in signals.items()}),
         ("no items", ShapeError, {role: x[:0] for role, x in signals.items()}),

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from percloss.errors import ArgumentError, EmptyBandError, SampleRateError, Shap
 from percloss.frontends import Resampler
 from percloss.measure import Measure, register
 from percloss.measures.ratios import SISDR, SNR, ThresholdedSNR
-from percloss.spec import Spec
+from percloss.spec import Spec, Takes
 
 # Samples that a search over mixings lays out at a time, on each side of the comparison.
 BLOCK = 2**22
@@ -25,12 +25,16 @@ BLOCK = 2**22
 class Wrapper(Measure):
     """What every changed measure shares: it holds the measure it changes, and derives its Spec from that one's."""
 
+    #: What the measures take that it can change.
+    takes: ClassVar[tuple[Takes, ...]] = ("pair",)
+
     def __init__(self, measure: Measure) -> None:
         super().__init__()
-        if measure.spec.takes != "pair":
+        if measure.spec.takes not in self.takes:
+            needed = " or ".join(f'"{takes}"' for takes in self.takes)
             raise ArgumentError(
                 f"{type(self).__name__}: got {measure.spec.name}, which takes {measure.spec.takes}; "
-                f'needed is a measure that takes "pair".'
+                f"needed is a measure that takes {needed}."
             )
         self.measure = measure
         self.min_samples = measure.min_samples
@@ -44,9 +48,9 @@ class Wrapper(Measure):
     def engine(self, engine: Literal["closed", "eager"]) -> None:
         self.measure.engine = engine
 
-    def undefined_because(self, est: Tensor, ref: Tensor) -> str:
+    def undefined_because(self, est: Tensor, *ref: Any) -> str:
         """As the wrapped measure says."""
-        return self.measure.undefined_because(est, ref)
+        return self.measure.undefined_because(est, *ref)
 
 
 class Framewise(Wrapper):
@@ -166,7 +170,7 @@ class Resampled(Wrapper):
         sample_rate: Of the signals that will come [Hz].
 
     Shape:
-        est, ref: (batch, channels, time). Returns (batch, channels).
+        est, ref: (batch, channels, time); est alone where the measure takes no reference. Returns (batch, channels).
 
     Example:
         >>> from percloss import create
@@ -174,6 +178,8 @@ class Resampled(Wrapper):
         >>> measure(torch.zeros(1, 1, 48_000), torch.zeros(1, 1, 48_000))
         tensor([[0.]])
     """
+
+    takes = ("pair", "alone")
 
     def __init__(self, measure: Measure, sample_rate: int) -> None:
         super().__init__(measure)
@@ -189,12 +195,11 @@ class Resampled(Wrapper):
         title = f"{measure.spec.title} at {self.inner_rate} Hz"
         self.spec = replace(measure.spec, title=title, sample_rates=frozenset({sample_rate}))
 
-    def compare(self, est: Wave, ref: Wave, **needs: Wave) -> PerItem:
-        signals = {"est": est, "ref": ref, **needs}
-        return self.measure.compare(**{name: self.front(x) for name, x in signals.items()})
+    def compare(self, est: Wave, **others: Wave) -> PerItem:
+        return self.measure.compare(self.front(est), **{name: self.front(x) for name, x in others.items()})
 
-    def undefined_because(self, est: Tensor, ref: Tensor) -> str:
-        return self.measure.undefined_because(self.front(est), self.front(ref))
+    def undefined_because(self, est: Tensor, *ref: Any) -> str:
+        return self.measure.undefined_because(*map(self.front, (est, *ref)))
 
 
 class Parts(Wrapper):

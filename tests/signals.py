@@ -7,8 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from percloss.spec import Spec
+
 RATE = 16_000
+
 CLIPS = Path(__file__).resolve().parent.parent / "percloss" / "data" / "clips"
+
+
+def rate_of(spec: Spec) -> int:
+    """``RATE``, or a rate that the measure is defined at."""
+    return RATE if spec.sample_rates is None or RATE in spec.sample_rates else max(spec.sample_rates)
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -10,11 +10,15 @@ import torch
 
 from percloss import SISDR, SNR, Framewise, Measure, MelDistance, PermutationInvariant, Resampled, catalogue, create
 from percloss.errors import MissingExtraError
-from percloss.testing import RULES, check_measure
+from percloss.measure import find
+from percloss.testing import NEED_A_REFERENCE, RULES, check_measure
+from tests.signals import RATE, rate_of
 
-RATE = 16_000
 COMPILE = bool(os.environ.get("PERCLOSS_COMPILE"))
 
+# Other outputs of a network that is tried already, which takes its time.
+TRIED_AS = {"dnsmos_sig": "dnsmos_ovr", "dnsmos_bak": "dnsmos_ovr"}
+SLOW = {"dnsmos_ovr"}
 CHANGED = {
     "framewise_snr": lambda: Framewise(SNR(), frame=800, hop=400, reduce="median"),
     "pit_si_sdr": lambda: PermutationInvariant(SISDR()),
@@ -27,15 +31,27 @@ def build(name: str) -> Measure:
     if name in CHANGED:
         return CHANGED[name]()
     try:
-        return create(name, sample_rate=RATE)
+        return create(name, sample_rate=rate_of(find(name).spec))
     except MissingExtraError as error:
         pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("rule", [name for name in RULES if COMPILE or name != "compiles"])
-@pytest.mark.parametrize("name", [*catalogue(), *CHANGED])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+        for name in [*catalogue(), *CHANGED]
+        if name not in TRIED_AS
+    ],
+)
 def test_measure_keeps_the_contract(name: str, rule: str) -> None:
-    check_measure(build(name), sample_rate=RATE, rules=[rule])
+    if not COMPILE and rule == "leaves_the_world_alone" and name.startswith("visqol"):
+        pytest.skip("the shape checker draws from Python's generator for its lists: run with PERCLOSS_COMPILE=1")
+    measure = build(name)
+    if measure.spec.alone and rule in NEED_A_REFERENCE:
+        pytest.skip(f"{rule} says nothing of a measure without a reference: {NEED_A_REFERENCE[rule]}")
+    check_measure(measure, sample_rate=rate_of(measure.spec), rules=[rule])
 
 
 @pytest.mark.skipif(not COMPILE, reason="torch.compile cannot trace shape checks: run with PERCLOSS_COMPILE=1")

@@ -13,6 +13,7 @@ import pytest
 import percloss
 from docs import examples, make_cards, make_catalogue
 from docs.bibliography import BIB, sources
+from percloss import recipes
 from percloss.cli import percloss as percloss_command
 from percloss.measure import find
 from percloss.measures import TABLE
@@ -65,6 +66,7 @@ def test_commands_that_are_shown_exist() -> None:
 
 def test_every_source_that_is_cited_is_in_the_bibliography() -> None:
     cited = {key for name in TABLE for key in find(name).spec.cite} | set(re.findall(r"\[([a-z]+\d{4}\w*)\]_", CODE))
+    cited |= {key for name in recipes.list() for key in recipes.info(name).cite}
     assert cited == sources().keys()
 
 

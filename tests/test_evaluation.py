@@ -8,6 +8,7 @@ import torch
 import percloss
 from percloss import SISDR, SNR, Framewise, Improvement, MelDistance, Resampled, STFTDistance, evaluate, signature
 from percloss.errors import ArgumentError, SampleRateError, ShapeError, UnknownMeasureError
+from tests.alone import Level
 from tests.signals import at_snr, noise
 
 
@@ -39,6 +40,20 @@ def test_each_measure_is_given_what_it_needs() -> None:
     torch.testing.assert_close(scores["snr_i"], scores["snr"] - 5)
     with pytest.raises(ArgumentError, match="snr_i: got est, ref; needed are est, ref, mix="):
         evaluate(est, ref, 16_000, ["snr_i"])
+
+
+def test_a_measure_without_a_reference_stands_beside_others() -> None:
+    est, ref = noise(2, 3, 1, 4000)
+    scores = evaluate(est, ref, 16_000, ["snr", Level()])
+    assert torch.equal(scores["snr"], SNR()(est, ref))
+    assert torch.equal(scores["level"], Level()(est))
+
+
+def test_without_a_reference_only_what_takes_none_is_scored() -> None:
+    est = noise(3, 1, 4000)
+    assert torch.equal(evaluate(est, None, 16_000, [Level()])["level"], Level()(est))
+    with pytest.raises(ArgumentError, match="snr: got est; needed are est, ref and nothing else"):
+        evaluate(est, None, 16_000, [Level(), "snr"])
 
 
 def test_lengths_reach_every_measure() -> None:

@@ -123,9 +123,9 @@ def test_a_run_that_has_diverged_does_not_look_healthy(
 
 def test_a_measure_without_a_gradient_is_no_loss() -> None:
     measure = SNR()
-    measure.spec = percloss.STOI.spec
+    measure.spec = percloss.PESQWideBand.spec
     with pytest.raises(
-        ArgumentError, match=r"Loss: got stoi, which has no gradient; .*percloss.metrics.Metric\(measure\)"
+        ArgumentError, match=r"Loss: got pesq_wb, which has no gradient; .*percloss.metrics.Metric\(measure\)"
     ):
         Loss(measure)
 

@@ -1,5 +1,6 @@
 """What is refused at the only door, and that each refusal says what came, what is needed and what to type."""
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -24,7 +25,9 @@ from percloss import (
     STFTDistance,
     create,
 )
-from percloss.errors import ArgumentError, DeviceError, DTypeError
+from percloss.errors import ArgumentError, ContractError, DeviceError, DTypeError
+from percloss.testing import NEED_A_REFERENCE, RULES, check_measure
+from tests.alone import DeafLevel, Level
 from tests.signals import at_snr, noise
 
 
@@ -138,6 +141,53 @@ def test_a_signal_too_few_and_a_signal_too_many_are_refused() -> None:
         SNRImprovement()(est, ref)
     with pytest.raises(ArgumentError, match="snr: got est, mix, ref; needed are est, ref and nothing else"):
         SNR()(est, ref, mix=mix)
+
+
+def test_a_measure_without_a_reference_takes_the_estimate_alone() -> None:
+    est = torch.tensor([1.0, 0.1, 0.0]).view(3, 1, 1) * wave(3, 2, 8)
+    values = Level()(est)
+    torch.testing.assert_close(values[:2], torch.tensor([[0.0, 0.0], [-20.0, -20.0]]))
+    assert values[2].isnan().all()
+    assert Level().reason(est[2:]) == "estimate is silent"
+    est[0, 0, 3] = math.nan
+    assert Level()(est).isnan().tolist() == [[True, False], [False, False], [True, True]]
+    assert Level().reason(est[:1]) == "estimate has samples that are not finite"
+    est[1, :, 4:] = 9.0
+    padded = Level()(est[1:2], lengths=torch.tensor([4]))
+    torch.testing.assert_close(padded, torch.tensor([[-20.0, -20.0]]))
+
+
+def test_a_reference_too_many_and_one_too_few_are_refused() -> None:
+    est = wave(1, 1, 8)
+    line = r"level: got est, ref; needed is est alone, it takes no reference: type measure\(est\)"
+    with pytest.raises(ArgumentError, match=line):
+        Level()(est, est)
+    with pytest.raises(ArgumentError, match="level: got est, mix; needed is est and nothing else"):
+        Level()(est, mix=est)
+    with pytest.raises(ArgumentError, match="snr: got est; needed are est, ref and nothing else"):
+        SNR()(est)
+    with pytest.raises(ShapeError, match=r"level: est has shape \(8,\)"):
+        Level()(est[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("claim", "needed"),
+    [
+        ({"perfect": 0.0}, "perfect must be None where there is no reference"),
+        ({"invariant_to": frozenset({"swap"})}, "invariant_to takes gain, polarity there"),
+    ],
+)
+def test_a_claim_that_means_nothing_without_a_reference_is_refused(claim, needed: str) -> None:
+    with pytest.raises(ArgumentError, match=needed):
+        dataclasses.replace(Level.spec, **claim)
+
+
+def test_the_contract_holds_for_a_measure_without_a_reference_but_for_what_needs_one() -> None:
+    check_measure(Level(), rules=[name for name in RULES if name not in {*NEED_A_REFERENCE, "compiles"}])
+    with pytest.raises(ArgumentError, match=r"got rules perfect \(there is nothing .* level, which takes no reference"):
+        check_measure(Level(), rules=["perfect"])
+    with pytest.raises(ContractError, match="hears_what_it_claims: claims 'gain'"):
+        check_measure(DeafLevel(), rules=["hears_what_it_claims"])
 
 
 def test_every_named_error_is_also_what_python_calls_it() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from percloss import SISDR, SNR, MelDistance, PermutationInvariant, SISDRImprovement
-from percloss.uncertainty import mean_interval
+from percloss.errors import ArgumentError
+from percloss.uncertainty import mean_interval, paired
 from tests.signals import at_snr, noise
 
 torchmetrics = pytest.importorskip("torchmetrics", reason="a metric is a torchmetrics.Metric")
@@ -123,7 +124,7 @@ def test_what_the_measure_needs_and_lengths_reach_it() -> None:
     metric, lengths = metrics.SISDRImprovement(), torch.tensor([500, 300])
     metric.update(est, ref, mix=mix, lengths=lengths)
     expected = SISDRImprovement()(est, ref, mix=mix, lengths=lengths).flatten()
-    assert torch.equal(metric.items, expected)
+    assert torch.equal(metric.items.float(), expected)
 
 
 def test_nothing_of_the_graph_is_kept() -> None:
@@ -203,32 +204,139 @@ def test_the_interval_is_that_of_the_items_that_have_a_value() -> None:
     assert (told["ci95_low"], told["ci95_high"]) == pytest.approx(interval, rel=1e-6)
 
 
+def test_items_of_one_track_are_resampled_together() -> None:
+    dbs = (0, 1, 2, 20, 21, 22, 8, 9)
+    alone, together, named = metrics.SNR(), metrics.SNR(), metrics.SNR()
+    alone.update(*batch(*dbs))
+    together.update(*batch(*dbs), group=torch.tensor([7, 7, 7, 1, 1, 1, 0, 0]))
+    named.update(*batch(*dbs), group=["a", "a", "a", "b", "b", "b", "c", "c"])
+    expected = mean_interval(together.items.numpy(), groups=torch.tensor([0, 0, 0, 1, 1, 1, 2, 2]).numpy())
+    for metric in (together, named):
+        told = numbers(metric.compute())
+        assert (told["ci95_low"], told["ci95_high"]) == pytest.approx(expected)
+        assert told["mean"] == numbers(alone.compute())["mean"]
+    assert told["ci95_high"] > numbers(alone.compute())["ci95_high"]
+
+
+def test_items_without_a_track_are_their_own() -> None:
+    some, every = metrics.SNR(), metrics.SNR()
+    some.update(*batch(0, 1, 2), group=["a", "a", "a"])
+    some.update(*batch(20, 10, seed=1))
+    every.update(*batch(0, 1, 2), group=torch.tensor([0, 0, 0]))
+    every.update(*batch(20, 10, seed=1), group=torch.tensor([1, 2]))
+    assert numbers(some.compute()) == numbers(every.compute())
+
+
+def test_items_are_in_the_order_of_their_index_and_each_once() -> None:
+    metric = metrics.SNR()
+    metric.update(*batch(30, 10), index=torch.tensor([2, 0]))
+    metric.update(*batch(20, 10, seed=1), index=torch.tensor([1, 0]))
+    assert metric.items.tolist() == pytest.approx([10, 20, 30], abs=1e-4)
+    assert metric.compute()["n"].item() == 3
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor([0, 1]), torch.tensor([0.0, 1, 2]), torch.tensor([0, -1, 2])])
+def test_labels_that_are_none_are_refused(wrong: Tensor) -> None:
+    with pytest.raises(ArgumentError, match="snr: index is .*; needed are 3 integers of 0 or more: index=torch.arange"):
+        metrics.SNR().update(*batch(0, 10, 20), index=wrong)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95])
+def test_a_confidence_that_is_none_is_refused(confidence: float) -> None:
+    with pytest.raises(ArgumentError, match="Metric: got confidence="):
+        Metric(SNR(), confidence=confidence)
+
+
+def test_two_systems_are_compared_item_by_item() -> None:
+    old, new = metrics.SNR(), metrics.SNR()
+    old.update(*batch(0, 10, 20, 30, 40, 50, 60))
+    est, ref = batch(1, 12, 21, 30.5, 41, 52, 60)
+    ref[6] = 0
+    new.update(est, ref)
+    found = old.paired(new)
+    assert found.difference == pytest.approx(7.5 / 6, abs=1e-4)
+    assert found == paired(old.items.numpy(), new.items.numpy())
+    assert (found.n, found.undefined, found.p) == (6, 1, 2**-5)
+    assert new.paired(old).difference == -found.difference
+    assert old.paired(new, comparisons=5).detectable > found.detectable
+
+
+def test_two_systems_may_come_in_any_order_by_index_and_their_tracks_are_kept() -> None:
+    old, new, tracks = metrics.SNR(), metrics.SNR(), torch.tensor([0, 0, 1, 1, 2, 3])
+    old.update(*batch(0, 10, 20, 30, 40, 50), index=torch.arange(6), group=tracks)
+    new.update(*batch(52, 41, 32, 21, 12, 1), index=torch.arange(6).flip(0), group=tracks.flip(0))
+    found = old.paired(new)
+    assert found.difference == pytest.approx(1.5, abs=1e-4)
+    assert (found.n, found.groups, found.p) == (6, 4, 2**-3)
+
+
+def test_what_cannot_be_paired_is_refused() -> None:
+    one, other, third = metrics.SNR(), metrics.SNR(), metrics.SNR()
+    one.update(*batch(0, 10, 20))
+    other.update(*batch(0, 10))
+    third.update(*batch(0, 10, 20), index=torch.arange(3))
+    with pytest.raises(ArgumentError, match="got 3 and 2 items; needed are the same in both"):
+        one.paired(other)
+    with pytest.raises(ArgumentError, match="got 3 and 3 items that differ"):
+        one.paired(third)
+    with pytest.raises(ArgumentError, match="needed is one measure of two systems"):
+        one.paired(metrics.MAE())
+
+
+DBS = (0.0, 10, 11, 12, 47, 20, 33, 5, 18)
+TRACKS = ["a", "a", "b", "b", "b", "c", "d", "e", "e"]
+
+
+def scored(rows: list[int], *, index: bool) -> Metric:
+    """The items of these rows of one data set, the third of which is silent, two at a time."""
+    est, ref = batch(*DBS)
+    ref[2] = 0
+    metric = metrics.SNR()
+    for part in (rows[start : start + 2] for start in range(0, len(rows), 2)):
+        given = {"index": torch.tensor(part)} if index else {}
+        metric.update(est[part].double(), ref[part].double(), group=[TRACKS[row] for row in part], **given)
+    return metric
+
+
+def told_by(metric: Metric) -> dict[str, object]:
+    with metric.sync_context():
+        items = metric.items.tolist()
+    return {**numbers(metric.compute()), "items": items}
+
+
 def by_rank(rank: int, folder: str) -> None:
-    """One of two processes: the first scores three items in two batches, the second one item, which is silent."""
+    """One of two processes, each with half of the items."""
     rendezvous = (Path(folder) / "rendezvous").as_uri()
     torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
-    metric, idle = metrics.SNR(), metrics.SNR()
-    if rank == 0:
-        metric.update(*batch(10, 20))
-        metric.update(*batch(60, seed=1))
-        idle.update(*batch(5))
-    else:
-        est, ref = batch(40)
-        metric.update(est, 0 * ref)
-        warnings.simplefilter("ignore", UserWarning)  # that this process had no batch for ``idle``
-    told = {"all": numbers(metric.compute()), "own": metric.items.tolist(), "idle": numbers(idle.compute())}
+    # As DistributedSampler deals them: in turns, and the first once more where they do not come out even.
+    dealt = [*range(9), 0][rank::2]
+    idle = scored([1, 3, 5] if rank == 0 else [], index=False)
+    warnings.simplefilter("ignore", UserWarning)  # that this process had no batch for ``idle``
+    halves = scored(list(range(9))[rank * 5 : rank * 5 + 5 - rank], index=False)
+    told = {
+        "halves": told_by(halves),
+        "dealt": told_by(scored(dealt, index=True)),
+        "unmarked": told_by(scored(dealt[: 5 - rank], index=False)),
+        "idle": told_by(idle),
+        "paired": halves.paired(halves),
+        "own": halves.items.tolist(),
+    }
     (Path(folder) / f"{rank}.json").write_text(json.dumps(told), encoding="utf-8")
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this build of torch has no distributed package")
-def test_two_processes_gather_their_items(tmp_path: Path) -> None:
+def test_two_processes_with_half_of_the_items_each_tell_what_one_process_tells(tmp_path: Path) -> None:
+    """Not about: mean, median, interval and counts to the last bit, and the items themselves."""
     spawn(by_rank, (str(tmp_path),), nprocs=2)
-    told = [json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
-    for one in told:
-        assert (one["all"]["n"], one["all"]["undefined"]) == (4, 1)
-        assert one["all"]["mean"] == pytest.approx(30, abs=1e-4)
-        assert one["all"]["median"] == pytest.approx(20, abs=1e-4)
-        assert (one["idle"]["n"], one["idle"]["mean"]) == (1, pytest.approx(5, abs=1e-4))
-    assert [len(one["own"]) for one in told] == [3, 1]
-    assert told[0]["all"]["ci95_high"] == told[1]["all"]["ci95_high"]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(2))
+    alone, idle = (told_by(scored(rows, index=False)) for rows in (list(range(9)), [1, 3, 5]))
+    assert (alone["n"], alone["undefined"]) == (9, 1)
+    for told in (first, second):
+        for name, expected in (("halves", alone), ("dealt", alone), ("idle", idle)):
+            assert repr(told[name]) == repr(expected)  # repr, because nan is not nan
+        unmarked = told["unmarked"]
+        assert {**unmarked, "items": 0} == {**alone, "items": 0}
+        assert repr(unmarked["items"]) == repr([alone["items"][row] for row in (0, 2, 4, 6, 8, 1, 3, 5, 7)])
+        assert told["paired"][5:] == [8, 5, 1]
+    assert (len(first["own"]), len(second["own"])) == (5, 4)

@@ -22,7 +22,8 @@ class Value(nn.Module):
     def forward(self, est: Tensor, ref: Tensor) -> Tensor:
         """Its values."""
         with torch.no_grad():
-            return self.measure(est, ref)
+            values: Tensor = self.measure(est, ref)
+        return values
 
 
 def by_package(*, extended: bool) -> Comparison:

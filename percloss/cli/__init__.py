@@ -17,6 +17,7 @@ __all__ = ["INTERRUPTED", "debugging", "emit", "percloss"]
 
 COMMANDS = {
     "score": ("percloss.cli.score:score", "Score files against their references."),
+    "compare": ("percloss.cli.compare:compare", "Say which of two systems is better, and whether the data can tell."),
     "list": ("percloss.cli.catalogue:list_", "List the measures."),
     "info": ("percloss.cli.catalogue:info", "Say what a measure is: claims, equation, settings, source."),
     "cite": ("percloss.cli.catalogue:cite", "Print the BibTeX of what a measure is from."),
@@ -166,6 +167,7 @@ def percloss() -> None:
     \b
     percloss score enhanced/ --ref clean/
     percloss score a.wav b.wav --ref clean.wav -m si_sdr,pesq_wb
+    percloss compare old/ new/ --ref clean/ -m si_sdr,pesq_wb
     percloss list
 
     Data go to stdout, messages to stderr. Exit codes: 0 all scored, 1 a check that was required failed, 2 usage, 3 some

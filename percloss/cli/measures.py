@@ -74,18 +74,18 @@ def print_families() -> None:
 
 def page(measure: type[Measure]) -> str:
     """All about a measure."""
-    spec = measure.spec
+    spec, defined = measure.spec, measure.spec.silent_reference == "defined"
     rows = {
         "unit": _unit(spec),
         "better": f"{spec.better} {spec.arrow}",
         "range": _range(spec),
-        "perfect": "depends on the signal" if spec.perfect is None else f"{spec.perfect:g}",
+        "perfect": _perfect(spec),
         "takes": " -> ".join(SHAPES[spec.takes]) + "".join(f", {need}=" for need in spec.needs),
         "sample rates": f"{spec.rates()}{'' if spec.sample_rates is None else ' Hz'}",
         "gradient": "yes" if spec.differentiable else "no",
         "ignores": "; ".join(f"{each} ({INVARIANCES[each]})" for each in sorted(spec.invariant_to)) or "-",
-        "hears": ", ".join(sorted(INVARIANCES.keys() - spec.invariant_to)) or "-",
-        "silent ref": "has a value" if spec.silent_reference == "defined" else "has no value (nan)",
+        "hears": ", ".join(sorted(spec.changes.keys() - spec.invariant_to)) or "-",
+        f"silent {'est' if spec.alone else 'ref'}": "has a value" if defined else "has no value (nan)",
         "computed by": spec.implementation or "percloss",
         "extra": _extra(spec),
         "settings": ", ".join(_settings(measure)) or "none",
@@ -129,6 +129,12 @@ def _unit(spec: Spec) -> str:
 def _range(spec: Spec) -> str:
     low, high = (f"{bound:g}".replace("inf", "∞") for bound in spec.bounds)
     return f"{low} to {high}"
+
+
+def _perfect(spec: Spec) -> str:
+    if spec.alone:
+        return "-, it takes no reference"
+    return "depends on the signal" if spec.perfect is None else f"{spec.perfect:g}"
 
 
 def _extra(spec: Spec) -> str:

@@ -36,7 +36,7 @@ def report(found: Document, *, quiet: bool) -> None:
     failed = sum(file["error"] is not None for file in files)
     if failed:
         say("failed", f"{failed} of {len(files)}; {len(files) - failed} scored")
-    for check in found["checks"]:
+    for check in found.get("checks", []):
         if not check["passed"]:
             mean = "without a value" if check["mean"] is None else f"{check['mean']:.4g}"
             what = f"{check['measure']} of {check['system']}"

@@ -15,7 +15,7 @@ from percloss.measure import find
 from percloss.scoring.document import Document
 from percloss.scoring.page import figures
 
-__all__ = ["blocks_of", "broken", "console", "plain", "print_results", "table"]
+__all__ = ["blocks_of", "broken", "console", "plain", "print_comparison", "print_results", "table"]
 
 _GAP = 2
 _LABEL = 36
@@ -64,6 +64,8 @@ def print_results(found: Document) -> None:
         _print_files(out, found["files"], names)
     if groups := _grouped(found):
         _print_means(out, groups, names)
+    if found["groups"] is not None:
+        _print_groups(out, found["groups"], names)
     _print_signatures(out, found["signatures"])
 
 
@@ -74,7 +76,8 @@ def _direction(name: str) -> str:
 
 def _print_one(out: Console, file: Mapping[str, Any], names: Sequence[str]) -> None:
     channels = {1: "mono", 2: "stereo"}.get(file["channels"], f"{file['channels']} channels")
-    out.print(f"{file['est']}  against  {file['ref']}", style="bold", soft_wrap=True)
+    against = f"  against  {file['ref']}" if file["ref"] else ""
+    out.print(f"{file['est']}{against}", style="bold", soft_wrap=True)
     out.print(f"{file['sample_rate']} Hz, {channels}, {file['seconds']:.2f} s\n", style="dim")
     rows = table("measure", ("value", "right"), "", "")
     for name in names:
@@ -161,6 +164,65 @@ def _print_means(out: Console, rows: Sequence[tuple[str, Mapping[str, Any]]], na
     out.print(means)
     if any(one["n"] and not one["ci95"] for _, summary in rows for one in summary.values()):
         out.print("An interval takes three files or more.", style="dim")
+
+
+def _print_groups(out: Console, groups: Mapping[str, Any], names: Sequence[str]) -> None:
+    several = len(groups["systems"]) > 1
+    numbered = [(head, "right") for head in ("mean", "median", "95 % interval", "files")]
+    rows = table("measure", "", *(["system"] if several else []), groups["by"], *numbered)
+    for name in names:
+        first = [name, _direction(name)]
+        for system, own in groups["systems"].items():
+            label = [_short(system)] if several else []
+            for group, one in [
+                *((group, own["each"][group][name]) for group in own["each"]),
+                ("all", own["all"][name]),
+            ]:
+                mean, median, low, high = figures((one["mean"], one["median"], *(one["ci95"] or (None, None))))
+                interval = f"{low} to {high}" if one["ci95"] else "–"
+                rows.add_row(*first, *label, _short(group) or "–", mean, median, interval, str(one["n"]))
+                first, label = ["", ""], [""] * several
+    out.print()
+    out.print(rows)
+    out.print(
+        "The interval of all resamples whole groups, of which it takes six; that of a group its files.", style="dim"
+    )
+
+
+def print_comparison(found: Document) -> None:
+    """A row a measure, and what could not be told, in words."""
+    out = console()
+    a, b = found["systems"]["a"], found["systems"]["b"]
+    out.print(f"A: {a}\nB: {b}", style="bold", soft_wrap=True)
+    out.print(f"{found['items']} items, {len(found['comparisons'])} measures\n", style="dim")
+    heads = ["measure", "", "A", "B", "B - A", "95 % interval", "p", "better"]
+    lines = [_compared(one) for one in found["comparisons"]]
+    widths = [max(map(len, column)) + _GAP for column in zip(heads, *lines, strict=True)]
+    # Where the window is narrow, the means go: their difference says who is better.
+    shown = [at for at in range(len(heads)) if sum(widths) <= out.width or heads[at] not in ("A", "B")]
+    rows = table(*((heads[at], "right" if 1 < at < len(heads) - 1 else "left") for at in shown))
+    for one, line in zip(found["comparisons"], lines, strict=True):
+        rows.add_row(*(line[at] for at in shown), style="bold" if one["winner"] else None)
+    out.print(rows)
+    out.print()
+    sentences: dict[str, list[str]] = {}
+    for one in found["comparisons"]:
+        if one["winner"] is None:
+            sentences.setdefault(one["verdict"], []).append(one["measure"])
+    for verdict, names in sentences.items():
+        out.print(f"{', '.join(names)}: {verdict}")
+    if found["groups"] is not None:
+        out.print(f"Items of one group, by {found['groups']['by']}, count as one.", style="dim")
+    out.print("p of sign-flips, by Holm for all measures asked; interval for each alone.", style="dim")
+    _print_signatures(out, found["signatures"])
+
+
+def _compared(one: Mapping[str, Any]) -> list[str]:
+    a, b, difference, low, high = figures((one["a"], one["b"], one["difference"], *(one["ci95"] or (None, None))))
+    p = "–" if one["p_holm"] is None else "<0.001" if one["p_holm"] < 1e-3 else f"{one['p_holm']:.3f}"
+    better = one["winner"].upper() if one["winner"] else "?"
+    interval = f"{low} to {high}" if one["ci95"] else "–"
+    return [one["measure"], _direction(one["measure"]), a, b, difference, interval, p, better]
 
 
 def _print_signatures(out: Console, signatures: Mapping[str, str]) -> None:

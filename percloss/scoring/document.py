@@ -12,9 +12,9 @@ import percloss
 from percloss.measure import find
 from percloss.scoring.audio import shown
 from percloss.scoring.engine import Recipe, Scored
-from percloss.uncertainty import mean_interval
+from percloss.uncertainty import Interval, fewest, mean_interval
 
-__all__ = ["Document", "Summary", "columns", "document", "summarise", "tidy"]
+__all__ = ["Document", "Summary", "columns", "document", "in_common", "summarise", "tidy"]
 
 SCHEMA = 1
 """Version of schema.json. It rises when a field goes or changes its meaning; new fields may come without."""
@@ -53,6 +53,23 @@ def _summary(scores: Iterable[float | None]) -> Summary:
     )
 
 
+def in_common(
+    results: Sequence[Scored], recipe: Recipe, found: Document, *, complete: bool, command: Sequence[str], schema: int
+) -> Document:
+    """What a command found, with what any command that scores files says beside it."""
+    names = columns(results, recipe)
+    return {
+        "percloss": percloss.__version__,
+        "schema": schema,
+        "command": [shown(word) for word in command],
+        "complete": complete,
+        "files": [_file(scored, names) for scored in results],
+        **found,
+        "signatures": {name: merged for name in names if (merged := _merged(results, name))},
+        "left_out": _left_out(results, names),
+    }
+
+
 def document(
     results: Sequence[Scored],
     recipe: Recipe,
@@ -60,6 +77,7 @@ def document(
     complete: bool = True,
     command: Sequence[str] = (),
     required: Mapping[str, float] = MappingProxyType({}),
+    group_by: str | None = None,
 ) -> Document:
     """Everything a run found.
 
@@ -69,6 +87,7 @@ def document(
         complete: Whether every pair is among them.
         command: What was typed.
         required: What each system's mean must reach, by measure.
+        group_by: How the groups of the pairs were made, where they were.
     """
     names = columns(results, recipe)
     summary = _plain(summarise(results, names))
@@ -82,21 +101,49 @@ def document(
         }
         for system, own in by_system.items()
     }
-    return {
-        "percloss": percloss.__version__,
-        "schema": SCHEMA,
-        "command": [shown(word) for word in command],
-        "complete": complete,
-        "files": [_file(scored, names) for scored in results],
+    found = {
         "summary": summary,
         "systems": systems,
-        "signatures": {name: merged for name in names if (merged := _merged(results, name))},
-        "left_out": _left_out(results, names),
-        "checks": [
-            _check(name, needed, system, summary["summary"].get(name, {}).get("mean"))
-            for name, needed in required.items()
-            for system, summary in systems.items()
-        ],
+        "groups": None
+        if group_by is None
+        else {"by": group_by, "systems": {system: _groups(own, names) for system, own in by_system.items()}},
+    }
+    checks = [
+        _check(name, needed, system, summary["summary"].get(name, {}).get("mean"))
+        for name, needed in required.items()
+        for system, summary in systems.items()
+    ]
+    return {
+        **in_common(results, recipe, found, complete=complete, command=command, schema=SCHEMA),
+        "checks": checks,
+    }
+
+
+def _groups(results: Sequence[Scored], names: Sequence[str]) -> dict[str, Any]:
+    """Each group of a system by itself, and its means with intervals that resample whole groups."""
+    by_group: dict[str, list[Scored]] = {}
+    for scored in results:
+        by_group.setdefault(shown(scored.pair.group or ""), []).append(scored)
+    return {
+        "each": {group: {name: _spread(own, name) for name in names} for group, own in by_group.items()},
+        "all": {name: _spread(results, name, whole=True) for name in names},
+    }
+
+
+def _spread(results: Sequence[Scored], name: str, *, whole: bool = False) -> dict[str, Any]:
+    known = [(value, scored.pair.group) for scored in results if (value := scored.scores.get(name)) is not None]
+    values = np.array([value for value, _ in known], dtype=np.float64)
+    labels = np.array(
+        [f"item {index}" if group is None else f"group {group}" for index, (_, group) in enumerate(known)]
+    )
+    # A few groups, such as the stems of songs, are no sample of groups.
+    few = whole and len(set(labels.tolist())) < fewest()
+    low, high = Interval(math.nan, math.nan) if few else mean_interval(values, groups=labels if whole else None)
+    return {
+        "mean": float(values.mean()) if known else None,
+        "median": float(np.median(values)) if known else None,
+        "ci95": None if math.isnan(low) else [low, high],
+        "n": values.size,
     }
 
 
@@ -120,7 +167,7 @@ def _plain(summaries: Mapping[str, Summary]) -> dict[str, Any]:
 
 def _file(scored: Scored, names: Sequence[str]) -> dict[str, Any]:
     pair = scored.pair
-    words = {role: getattr(pair, role) for role in ("est", "ref", "mix", "system", "name", "stem")}
+    words = {role: getattr(pair, role) for role in ("est", "ref", "mix", "system", "name", "stem", "group")}
     reasons = {**scored.left_out, **scored.reasons}
     return {
         **{role: None if text is None else shown(text) for role, text in words.items()},
@@ -163,7 +210,7 @@ def tidy(results: Sequence[Scored], recipe: Recipe) -> list[dict[str, Any]]:
             spec = None if name is None else find(name).spec
             rows.append(
                 {
-                    **{key: file[key] for key in ("system", "name", "stem", "est", "ref", "mix")},
+                    **{key: file[key] for key in ("system", "name", "stem", "group", "est", "ref", "mix")},
                     "measure": name,
                     "value": None if name is None else file["scores"][name],
                     "unit": spec and spec.unit,

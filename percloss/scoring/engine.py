@@ -2,7 +2,7 @@
 
 import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from percloss.scoring.audio import RESAMPLER, read, resample_file, shown
 from percloss.scoring.pairing import Pair
 from percloss.scoring.screening import screen
 
-__all__ = ["Recipe", "Scored", "Scorer", "plan"]
+__all__ = ["Recipe", "Scored", "Scorer", "Signals", "load", "plan"]
 
 NEEDS = {"mix"}
 # A measure is built at this rate to learn whether it can be, before a file has said its own.
@@ -34,7 +34,8 @@ class Recipe:
 
     Attributes:
         measures: Names; ``None`` is all that suit the material.
-        resample: Rate to bring all signals to [Hz]; ``"ref"`` is that of the reference; ``None`` resamples nothing.
+        resample: Rate to bring all signals to [Hz]; ``"ref"`` is that of the reference, where there is one; ``None``
+            resamples nothing.
         trim: Cut all signals of a pair to the shortest.
         mono: Mix all channels down to one.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``, which is cuda where there is one.
@@ -90,7 +91,7 @@ class Scored:
 
 
 @dataclass
-class _Signals:
+class Signals:
     """The signals of a pair by role, alike in shape and rate, and what was done to make them so."""
 
     waves: dict[str, Tensor]
@@ -120,7 +121,7 @@ class Scorer:
         if pair.problem or pair.est is None:
             return Scored(pair=pair, error=pair.problem)
         try:
-            signals = _load(pair, self.recipe)
+            signals = load(pair, self.recipe)
         except PerclossError as error:
             text, path = str(error), shown(pair.est)
             known = any(path is not None and text.startswith(shown(path)) for path in (pair.est, pair.ref, pair.mix))
@@ -137,8 +138,7 @@ class Scorer:
             warnings=signals.warnings,
         )
         for name, measure in self._measures(signals.sample_rate).items():
-            missing = "mix" not in signals.waves and not isinstance(measure, str) and "mix" in measure.spec.needs
-            reason = measure if isinstance(measure, str) else "needs the mixture: --mix" if missing else ""
+            reason = measure if isinstance(measure, str) else _lacking(measure, signals.waves)
             if reason and self.recipe.measures is None:
                 scored.left_out[name] = reason
             elif isinstance(measure, str) or reason:
@@ -152,11 +152,11 @@ class Scorer:
             self._built[sample_rate] = {name: _fit(name, sample_rate, self.device) for name in self.recipe.names}
         return self._built[sample_rate]
 
-    def _take(self, measure: Measure, signals: _Signals, scored: Scored) -> None:
+    def _take(self, measure: Measure, signals: Signals, scored: Scored) -> None:
         name, waves = measure.spec.name, signals.waves
         needs = {need: waves[need] for need in measure.spec.needs}
         try:
-            values = evaluate(waves["est"], waves["ref"], signals.sample_rate, [measure], **needs)[name][0]
+            values = evaluate(waves["est"], waves.get("ref"), signals.sample_rate, [measure], **needs)[name][0]
             channels = [float(value) for value in values]
             value = sum(channels) / len(channels)
             if math.isfinite(value):
@@ -178,7 +178,7 @@ def plan(recipe: Recipe, pairs: Sequence[Pair]) -> dict[str, str]:
         UnknownMeasureError: A measure of no such name.
         ArgumentError: Measures were asked for and none of them can score any of the pairs.
     """
-    with_mix = any(pair.mix for pair in pairs)
+    roles = {role for pair in pairs for role in ("ref", "mix") if getattr(pair, role)}
     made_by: dict[str, str] = {}
     unfit: dict[str, str] = {}
     for name in recipe.names:
@@ -187,14 +187,21 @@ def plan(recipe: Recipe, pairs: Sequence[Pair]) -> dict[str, str]:
         measure = _fit(name, None, torch.device("cpu"))
         if isinstance(measure, str):
             unfit[name] = measure
-        elif "mix" in measure.spec.needs and not with_mix:
-            unfit[name] = "needs the mixture: --mix"
+        elif lacking := _lacking(measure, roles):
+            unfit[name] = lacking
         else:
             made_by[name] = signature(measure, getattr(measure, "sample_rate", ANY_RATE))
     if recipe.measures is not None and not made_by:
         why = " ".join(f"{name}: {reason}." for name, reason in unfit.items())
         raise ArgumentError(f"score: nothing can be scored. {why}")
     return {**made_by, **{name: f"none: {why}" for name, why in unfit.items()}}
+
+
+def _lacking(measure: Measure, roles: Collection[str]) -> str:
+    """What a measure is to be given and will not be, and the option that gives it."""
+    if "ref" not in roles and not measure.spec.alone:
+        return "needs the reference: --ref"
+    return "needs the mixture: --mix" if "mix" in measure.spec.needs and "mix" not in roles else ""
 
 
 def _fit(name: str, sample_rate: int | None, device: torch.device) -> "Measure | str":
@@ -213,11 +220,11 @@ def _fit(name: str, sample_rate: int | None, device: torch.device) -> "Measure |
         return _unforeseen(error)
 
 
-def _load(pair: Pair, recipe: Recipe) -> _Signals:
+def load(pair: Pair, recipe: Recipe) -> Signals:
     """Read the files of a pair and see that they are alike, by what the recipe allows and nothing else."""
     audio = {role: read(path) for role, path in (("est", pair.est), ("ref", pair.ref), ("mix", pair.mix)) if path}
     waves = {role: one.wave for role, one in audio.items()}
-    signals = _Signals(waves, audio["ref"].sample_rate)
+    signals = Signals(waves, audio.get("ref", audio["est"]).sample_rate)
 
     channels = {role: wave.shape[1] for role, wave in waves.items()}
     if recipe.mono:
@@ -236,7 +243,7 @@ def _load(pair: Pair, recipe: Recipe) -> _Signals:
             f"of the reference, or --resample {min(rates.values())}"
         )
     if recipe.resample is not None:
-        signals.sample_rate = rates["ref"] if recipe.resample == "ref" else recipe.resample
+        signals.sample_rate = signals.sample_rate if recipe.resample == "ref" else recipe.resample
         if set(rates.values()) != {signals.sample_rate}:
             signals.context["rs"] = RESAMPLER
         waves.update({role: resample_file(waves[role], rates[role], signals.sample_rate) for role in waves})
@@ -261,7 +268,7 @@ def _load(pair: Pair, recipe: Recipe) -> _Signals:
                 message = f"{role} was cut by {seconds:.2f} s, {1 - shortest / length:.0%} of it; is it the right file?"
                 signals.warnings.append({"kind": "cut", "message": message, "value": seconds})
 
-    for finding in screen(waves["est"], waves["ref"], signals.sample_rate):
+    for finding in screen(waves["est"], waves.get("ref"), signals.sample_rate):
         value = float(finding.value)
         known = value if math.isfinite(value) else None
         signals.warnings.append({"kind": finding.kind, "message": finding.message, "value": known})
@@ -274,12 +281,13 @@ def _listed(values: dict[str, int], unit: str = "") -> str:
 
 def _reason(measure: Measure, waves: dict[str, Tensor], channels: list[float]) -> str:
     """Why a mean over channels is no number: what is wrong with the first channel that has none."""
-    needs = measure.spec.needs
+    heard = {"est", *measure.spec.needs} if measure.spec.alone else {"est", "ref", *measure.spec.needs}
+    given = {role: wave for role, wave in waves.items() if role in heard}
     if measure.spec.takes == "joint" or len(channels) == 1:
-        return measure.reason(waves["est"], waves["ref"], **{need: waves[need] for need in needs})
+        return measure.reason(**given)
     broken = next((index for index, value in enumerate(channels) if not math.isfinite(value)), 0)
-    one = {role: wave[:, broken : broken + 1] for role, wave in waves.items()}
-    return f"channel {broken + 1}: {measure.reason(one['est'], one['ref'], **{need: one[need] for need in needs})}"
+    one = {role: wave[:, broken : broken + 1] for role, wave in given.items()}
+    return f"channel {broken + 1}: {measure.reason(**one)}"
 
 
 def _unforeseen(error: Exception) -> str:

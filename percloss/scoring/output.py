@@ -5,7 +5,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from percloss.scoring.audio import shown
 from percloss.scoring.document import Document
 from percloss.scoring.page import page
 
-__all__ = ["COLUMNS", "FORMATS", "check_output", "json_text", "tsv", "write_output"]
+__all__ = ["COLUMNS", "FORMATS", "check_output", "json_text", "separated", "tsv", "write_output"]
 
 Rows = Sequence[Mapping[str, Any]]
 
 COLUMNS = {
-    **dict.fromkeys(("system", "name", "stem", "est", "ref", "mix", "measure"), "string"),
+    **dict.fromkeys(("system", "name", "stem", "group", "est", "ref", "mix", "measure"), "string"),
     "value": "float64",
     **dict.fromkeys(("unit", "better"), "string"),
     **dict.fromkeys(("sample_rate", "channels"), "int64"),
@@ -35,13 +35,25 @@ def json_text(value: object, *, indent: int | None = 2) -> str:
 
 
 def tsv(found: Document) -> str:
-    """A row a file, a column a measure, numbers in full."""
+    """A row a file, a column a measure, numbers in full; or a row a group and measure, where there are groups."""
+    if found["groups"] is not None:
+        return separated(_GROUPS, list(_group_rows(found["groups"])), "\t")
     names = list(found["summary"])
     rows = [
         [file["est"], file["ref"], file["system"], file["stem"], *(file["scores"][name] for name in names), _why(file)]
         for file in found["files"]
     ]
-    return _separated(["est", "ref", "system", "stem", *names, "error"], rows, "\t")
+    return separated(["est", "ref", "system", "stem", *names, "error"], rows, "\t")
+
+
+_GROUPS = ("system", "group", "measure", "n", "mean", "median", "ci95_low", "ci95_high")
+
+
+def _group_rows(groups: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+    for system, own in groups["systems"].items():
+        for group, summaries in [*own["each"].items(), ("(all)", own["all"])]:
+            for name, one in summaries.items():
+                yield system, group, name, one["n"], one["mean"], one["median"], *(one["ci95"] or (None, None))
 
 
 def _why(file: Mapping[str, Any]) -> str | None:
@@ -49,7 +61,8 @@ def _why(file: Mapping[str, Any]) -> str | None:
     return file["error"] or reasons or None
 
 
-def _separated(head: Sequence[str], rows: Sequence[Sequence[Any]], delimiter: str) -> str:
+def separated(head: Sequence[str], rows: Sequence[Sequence[Any]], delimiter: str) -> str:
+    """A table as text."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(head)
@@ -58,7 +71,7 @@ def _separated(head: Sequence[str], rows: Sequence[Sequence[Any]], delimiter: st
 
 
 def _csv(found: Document, rows: Rows) -> bytes:
-    return _separated(list(COLUMNS), [[row[name] for name in COLUMNS] for row in rows], ",").encode()
+    return separated(list(COLUMNS), [[row[name] for name in COLUMNS] for row in rows], ",").encode()
 
 
 def _jsonl(found: Document, rows: Rows) -> bytes:
@@ -94,16 +107,20 @@ FORMATS: dict[str, Callable[[Document, Rows], bytes]] = {
 """Suffix of an output file, and what makes its content."""
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, formats: Collection[str] = FORMATS) -> None:
     """See, before anything is scored, that an output can be written.
+
+    Args:
+        path: Of the output.
+        formats: Suffixes that it may have.
 
     Raises:
         ArgumentError: It cannot.
         MissingExtraError: A package that writes it is not installed.
     """
     name = shown(str(path))
-    if path.suffix.lower() not in FORMATS:
-        raise ArgumentError(f"-o: got {name}; needed is a name that ends in {', '.join(FORMATS)}.")
+    if path.suffix.lower() not in formats:
+        raise ArgumentError(f"-o: got {name}; needed is a name that ends in {', '.join(formats)}.")
     if not path.parent.is_dir():
         raise ArgumentError(f"-o: got {name}; there is no folder {shown(str(path.parent))}; make it first.")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
@@ -112,13 +129,12 @@ def check_output(path: Path) -> None:
         require("pyarrow", extra="table")
 
 
-def write_output(path: Path, found: Document, rows: Rows) -> None:
-    """Write one output file by its suffix, under another name first, so that it is there whole or not at all.
+def write_output(path: Path, content: bytes) -> None:
+    """Write one output file, under another name first, so that it is there whole or not at all.
 
     Raises:
         ArgumentError: It cannot be written.
     """
-    content = FORMATS[path.suffix.lower()](found, rows)
     unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         unfinished.write_bytes(content)

@@ -16,7 +16,7 @@ MIXTURE = "mixture"
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One estimate and its reference, or the one of them that is left alone and why.
+    """One estimate and its reference, or the one of them that is left alone and why; or an estimate to go without.
 
     Attributes:
         system: What made the estimate.
@@ -25,6 +25,7 @@ class Pair:
         ref: Path of the reference.
         mix: Path of the unprocessed mixture.
         stem: Which part of a track it is, where a track has one mixture and several stems.
+        group: Which items it belongs with, where that was asked for.
         problem: Why it cannot be scored.
     """
 
@@ -34,10 +35,11 @@ class Pair:
     ref: str | None
     mix: str | None = None
     stem: str | None = None
+    group: str | None = field(default=None, compare=False)
     problem: str | None = None
 
 
-def pair_up(est: Sequence[str], ref: str, mix: str | None = None) -> list[Pair]:
+def pair_up(est: Sequence[str], ref: str | None, mix: str | None = None) -> list[Pair]:
     """Pair estimates with references.
 
     A folder of estimates is one system. Files are paired with a folder of references by their own name, and belong to
@@ -46,18 +48,27 @@ def pair_up(est: Sequence[str], ref: str, mix: str | None = None) -> list[Pair]:
 
     Args:
         est: Folders or files.
-        ref: A folder, or one file.
+        ref: A folder, or one file; ``None`` for estimates that are scored without, as folders of references would have
+            them.
         mix: The unprocessed mixture: one file for all, or a folder that holds ``track/mixture.wav`` or ``track.wav``
             for ``track/stem.wav``, or a file of the same name as the estimate.
 
     Raises:
         PairingError: Something is not there, or nothing pairs at all.
     """
-    for path in [*est, ref, *([mix] if mix else [])]:
+    for path in filter(None, [*est, ref, mix]):
         if not Path(path).exists():
             raise PairingError(f"{shown(path)}: there is no such file or folder; check the path.")
     if len({_place(path) for path in est}) < len(est):
         raise PairingError(f"score: got {', '.join(map(shown, est))}; one of them came twice; name each system once.")
+    if ref is None:
+        alone = [
+            Pair(system=system.system, name=name, est=file, ref=None)
+            for system in _systems(est)
+            for name, files in system.files.items()
+            for file in files
+        ]
+        return sorted(alone, key=lambda pair: (pair.system, pair.name))
     if not Path(ref).is_dir():
         return _against_one(est, ref, mix)
     references = _Folder.scan(ref)

@@ -55,12 +55,12 @@ class Finding:
     value: float
 
 
-def screen(est: Tensor, ref: Tensor, sample_rate: int) -> list[Finding]:
+def screen(est: Tensor, ref: Tensor | None, sample_rate: int) -> list[Finding]:
     """What would spoil the comparison of an estimate with its reference; an empty list if nothing would.
 
     Args:
         est: Estimate.
-        ref: Reference.
+        ref: Reference, if there is one.
         sample_rate: Of both [Hz].
 
     Shape:
@@ -77,22 +77,25 @@ def screen(est: Tensor, ref: Tensor, sample_rate: int) -> list[Finding]:
         the estimate has the opposite polarity of the reference; multiply it by -1 before scoring
         the estimate is 6.0 dB quieter than the reference; multiply it by 2 or use a scale-invariant measure
     """
-    if est.dim() != 3 or est.shape != ref.shape or est.shape[0] != 1 or est.numel() == 0:
+    shape = est.shape if ref is None else ref.shape
+    if est.dim() != 3 or est.shape != shape or est.shape[0] != 1 or est.numel() == 0:
         raise ShapeError(
-            f"screen: est {tuple(est.shape)} and ref {tuple(ref.shape)} came; both are (1, channels, time) and alike; "
+            f"screen: est {tuple(est.shape)} and ref {tuple(shape)} came; both are (1, channels, time) and alike; "
             f"cut both to the shorter and screen one item at a time."
         )
     if not isinstance(sample_rate, int) or sample_rate < 1:
         raise SampleRateError(
             f"screen: sample_rate={sample_rate!r} came; an integer of 1 Hz or more is needed; use 16000."
         )
-    pair = {"estimate": est[0].detach().float(), "reference": ref[0].detach().float()}
+    given = {"estimate": est} if ref is None else {"estimate": est, "reference": ref}
+    pair = {name: x[0].detach().float() for name, x in given.items()}
     if broken := [finding for name, wave in pair.items() for finding in _nonfinite(name, wave)]:
         return broken
     silent = [finding for name, wave in pair.items() for finding in _silence(name, wave)]
     if any(finding.value == est.shape[1] for finding in silent):
         return silent
-    return [*silent, *_alignment(pair["estimate"], pair["reference"], sample_rate), *_clipping(pair)]
+    aligned = [] if ref is None else _alignment(pair["estimate"], pair["reference"], sample_rate)
+    return [*silent, *aligned, *_clipping(pair)]
 
 
 def _nonfinite(name: str, wave: Tensor) -> Iterator[Finding]:
@@ -180,7 +183,7 @@ def _clipping(pair: dict[str, Tensor]) -> Iterator[Finding]:
     counted = {name: _flat_tops(wave) for name, wave in pair.items()}
     for name, (tops, samples) in counted.items():
         # A true copy of a clipped reference is no worse for it.
-        if samples > (counted["reference"][1] if name == "estimate" else 0):
+        if samples > (counted["reference"][1] if name == "estimate" and "reference" in counted else 0):
             yield Finding(
                 "clipping",
                 f"the {name} is clipped in {_many(tops, 'place')} ({_many(samples, 'sample')} at full scale); "

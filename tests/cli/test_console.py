@@ -17,7 +17,8 @@ LIGHT = """
 import sys
 from percloss.__main__ import main
 
-for words in ("--version", "--help", "score --help", "list --help", "info --help", "cite --help", "scoer"):
+commands = [f"{name} --help" for name in ("score", "compare", "list", "info", "cite")]
+for words in ("--version", "--help", *commands, "scoer"):
     sys.argv = ["percloss", *words.split()]
     try:
         main()
@@ -30,9 +31,9 @@ print(sorted({"torch", "numpy", "scipy", "rich", "soundfile"} & sys.modules.keys
 def test_help_and_version_do_not_wait_for_torch() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True, timeout=60)
     assert re.search(r"^percloss \d+\.\d+\.\d+$", done.stdout, re.MULTILINE)
-    for command in ("score", "list", "info", "cite", "demo"):
+    for command in ("score", "compare", "list", "info", "cite", "demo"):
         assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
-    assert done.stdout.count("\nUsage: percloss") + done.stdout.startswith("Usage") == 5
+    assert done.stdout.count("\nUsage: percloss") + done.stdout.startswith("Usage") == 6
     assert "scoer 2" in done.stdout
     assert "Did you mean 'score'?" in done.stderr
     assert done.stdout.splitlines()[-1] == "[]"

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+import percloss.measure
+from tests.alone import Level
 from tests.cli.support import RATE, SAMPLES, folder, noise, plain, run, scored, snr, strict, write
 
 
@@ -270,3 +272,80 @@ def test_pairs_come_from_a_list_on_standard_input(pair) -> None:
     found = scored("--pairs", "-", "-m", "snr", stdin=f"ref\test\tsystem\n{pair[1]}\t{pair[0]}\tmine\n")
     assert found["files"][0]["scores"]["snr"] == pytest.approx(20, abs=0.3)
     assert list(found["systems"]) == ["mine"]
+
+
+# --- without a reference --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def level(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a measure that takes no reference."""
+    monkeypatch.setitem(percloss.measure._registered, "level", Level)
+    return "level"
+
+
+def test_estimates_are_scored_without_a_reference_by_a_measure_that_takes_none(tmp_path: Path, level: str) -> None:
+    est = folder(tmp_path / "est", {"deep/a": noise(0), "b": 0.1 * noise(1)})
+    found = scored(est, "-m", level)
+    values = {file["name"]: file["scores"]["level"] for file in found["files"]}
+    assert values == {"b": pytest.approx(-40, abs=0.3), "deep/a": pytest.approx(-20, abs=0.3)}
+    assert all(file["ref"] is None and not file["warnings"] for file in found["files"])
+    assert found["systems"].keys() == {"est"}
+    rows = list(csv.DictReader(io.StringIO(run("score", est, "-m", level).stdout), delimiter="\t"))
+    assert [row["ref"] for row in rows] == ["", ""]
+
+
+def test_files_without_a_reference_belong_to_their_folder(tmp_path: Path, level: str) -> None:
+    files = [write(tmp_path / system / "a.wav", noise(seed)) for seed, system in enumerate("xy")]
+    found = scored(*files, "-m", level)
+    assert [(file["system"], file["name"]) for file in found["files"]] == [("x", "a"), ("y", "a")]
+
+
+def test_with_a_reference_both_kinds_stand_in_one_table(pair, level: str) -> None:
+    (file,) = scored(pair[0], "--ref", pair[1], "-m", f"snr,{level}")["files"]
+    assert file["scores"] == {"snr": pytest.approx(20, abs=0.3), "level": pytest.approx(-20, abs=0.3)}
+
+
+def test_measures_that_need_a_reference_are_named_where_there_is_none(pair, level: str) -> None:
+    result = run("score", pair[0], "-m", f"snr,{level},mel")
+    assert result.exit_code == 2
+    line = "got no reference, which snr, mel need; type --ref PATH, or leave them out: -m level."
+    assert line in result.stderr
+    alone = run("score", pair[0], "-m", "snr")
+    assert alone.exit_code == 2
+    assert "got no reference, which snr needs; type --ref PATH.\n" in alone.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "needed is one, as in: percloss score enhanced/ --ref clean/, or measures that take none"),
+        (["-m", "level", "--mix", "."], "got --mix and no reference"),
+        (["-m", "level", "--museval", "out"], "got --museval and no reference"),
+        (["-m", "level", "--resample"], "got --resample without a rate"),
+    ],
+)
+def test_what_makes_no_sense_without_a_reference_is_a_usage_error(pair, level: str, options, words: str) -> None:
+    result = run("score", pair[0], *options)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_rate_to_score_at_needs_no_reference(tmp_path: Path, level: str) -> None:
+    est = write(tmp_path / "est.wav", noise(1, samples=24_000), 48_000)
+    found = scored(est, "-m", level, "--resample", RATE)
+    assert found["signatures"]["level"].startswith("level|sr:16000|rs:soxr-hq|")
+
+
+def test_silence_and_broken_samples_without_a_reference_are_named(tmp_path: Path, level: str) -> None:
+    broken = noise(0, channels=2)
+    broken[5, 1] = math.nan
+    est = folder(tmp_path / "est", {"broken": broken, "silent": 0 * noise(0)})
+    found = scored(est, "-m", level, code=3)
+    reasons = {file["name"]: file["reasons"]["level"] for file in found["files"]}
+    assert reasons == {
+        "broken": "channel 2: estimate has samples that are not finite",
+        "silent": "estimate is silent",
+    }
+    kinds = {file["name"]: [warning["kind"] for warning in file["warnings"]] for file in found["files"]}
+    assert kinds == {"broken": ["nonfinite"], "silent": ["silence"]}

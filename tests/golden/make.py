@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from percloss import catalogue, create
-from tests.signals import RATE, at_snr, noise, speech
+from percloss.dsp.resample import resample, resample_kernel
+from percloss.measure import find
+from tests.signals import RATE, at_snr, noise, rate_of, speech
 
 FILE = Path(__file__).with_name("measures.json")
 PACKAGES = ["torch", "numpy", "scipy", "pesq", "pystoi"]
@@ -53,12 +55,19 @@ def signals(name: str) -> dict[str, Tensor]:
 
 def measured(name: str) -> dict[str, float | None]:
     """What a measure, built with its defaults, says of every signal; None where it has no value."""
-    measure = create(name, sample_rate=RATE)
+    rate = rate_of(find(name).spec)
+    measure = create(name, sample_rate=rate)
     values: dict[str, float | None] = {}
     for row in SIGNALS:
-        given = {role: x for role, x in signals(row).items() if role != "mix" or "mix" in measure.spec.needs}
-        value = measure(**given)
-        values[row] = None if value.isnan().any() else value.item()
+        given = signals(row)
+        mix = given.pop("mix")
+        if measure.spec.takes == "sources":  # the second is what the first leaves of the mixture
+            given = {role: torch.stack([x, mix - x], 1) for role, x in given.items()}
+        elif measure.spec.takes == "alone":
+            del given["ref"]
+        given |= {"mix": mix} if "mix" in measure.spec.needs else {}
+        value = measure(**{role: resample(x, RATE, rate, resample_kernel(RATE, rate)) for role, x in given.items()})
+        values[row] = None if value.isnan().any() else value.mean().item()
     return values
 
 
@@ -66,7 +75,7 @@ def moved(name: str, now: float | None, golden: float | None) -> bool:
     """Whether a value differs by more than its tolerance."""
     if now is None or golden is None:
         return now is not golden
-    differentiable = create(name, sample_rate=RATE).spec.differentiable
+    differentiable = find(name).spec.differentiable
     return abs(now - golden) > (ABSOLUTE + RELATIVE * abs(golden) if differentiable else BY_PACKAGE)
 
 

@@ -1,0 +1,61 @@
+"""Metrics against the packages that define them: same signals, same numbers, in turns.
+
+    python benchmarks/speed/metrics.py [--device cuda] [--rounds 7] [--only BSS]
+
+Prints a table and writes benchmarks/results/metrics--DEVICE.json, unless some are left out. ``speedup`` is over the
+first contender of each group. Peers that know no other device compute on the CPU whatever the device is, and are timed
+by the clock there.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# In place of this folder, where the names of packages would be those of these files.
+sys.path.pop(0)
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.common import interleaved, peak_bytes, save, table
+from benchmarks.speed import _separation, _speech
+
+PACKAGES = ("fast_bss_eval", "mir_eval", "museval", "pystoi")
+
+
+def cases() -> dict[str, _separation.Case]:
+    """Signals and contenders by what is computed."""
+    ref = _separation.talkers(8)
+    est = _separation.separated(ref, 0)
+    return {**_separation.cases(), **{name: (est, ref, group) for name, group in _speech.groups().items()}}
+
+
+def main() -> None:
+    """Run all groups, or those asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="part of a group's name")
+    given = parser.parse_args()
+    warnings.filterwarnings("ignore", message="mir_eval.separation", category=FutureWarning)
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
+    for group, (est, ref, contenders) in cases().items():
+        if given.only not in group:
+            continue
+        est, ref = est.to(given.device), ref.to(given.device)
+        works: dict[str, Callable[[], object]] = {name: partial(call, est, ref) for name, call in contenders.items()}
+        timed = interleaved(works, device=given.device, rounds=given.rounds)
+        for contender, work in works.items():
+            peak = round(peak_bytes(work, given.device) / est.nbytes, 2)
+            rows.append({"metric": group, "contender": contender, **timed[contender], "peak, inputs": peak})
+        print(table(rows[-len(works) :]), flush=True)
+    if not given.only:
+        print(save("metrics", rows, device=given.device, packages=PACKAGES, rounds=given.rounds, what="forward"))
+
+
+if __name__ == "__main__":
+    main()
