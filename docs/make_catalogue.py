@@ -66,11 +66,13 @@ def _section(spec: Spec, known: dict[str, Source]) -> str:
         "range": _range(spec),
         "perfect": _perfect(spec),
         "takes": f"`{spec.takes}`: `{takes}`, returns `{returns}`",
-        "needs": ", ".join(["est", "ref", *(f"`{need}=`" for need in spec.needs)]),
+        "needs": ", ".join(["est", *["ref"] * (not spec.alone), *(f"`{need}=`" for need in spec.needs)]),
         "rate": f"{spec.rates()} Hz" if spec.sample_rates else "any",
         "gradient": _yes(spec.differentiable),
         "`torch.compile`": _yes(spec.compiles),
-        "silent reference": "no value (nan)" if spec.silent_reference == "undefined" else "has a value",
+        f"silent {'estimate' if spec.alone else 'reference'}": "no value (nan)"
+        if spec.silent_reference == "undefined"
+        else "has a value",
         "does not hear": "; ".join(deaf) or "hears every change that is tried",
         "install": f'`pip install "percloss[{spec.extra}]"`' if spec.extra else "nothing more",
         "computed by": f"the package `{spec.implementation}`" if spec.implementation else "percloss",

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from percloss.losses import CSDRLoss as CSDRLoss
     from percloss.losses import DCLoss as DCLoss
     from percloss.losses import DifferentiablePESQLoss as DifferentiablePESQLoss
+    from percloss.losses import DNSMOSBackgroundLoss as DNSMOSBackgroundLoss
+    from percloss.losses import DNSMOSOverallLoss as DNSMOSOverallLoss
+    from percloss.losses import DNSMOSSignalLoss as DNSMOSSignalLoss
     from percloss.losses import ERBLoss as ERBLoss
     from percloss.losses import ESRLoss as ESRLoss
     from percloss.losses import ESTOILoss as ESTOILoss
@@ -106,6 +109,10 @@ if TYPE_CHECKING:
     from percloss.measures.masking import MaskingHinge as MaskingHinge
     from percloss.measures.masking import NoiseModulation as NoiseModulation
     from percloss.measures.masking import PrioritySpectralDistance as PrioritySpectralDistance
+    from percloss.measures.opinion import DNSMOSP808 as DNSMOSP808
+    from percloss.measures.opinion import DNSMOSBackground as DNSMOSBackground
+    from percloss.measures.opinion import DNSMOSOverall as DNSMOSOverall
+    from percloss.measures.opinion import DNSMOSSignal as DNSMOSSignal
     from percloss.measures.pesq import DifferentiablePESQ as DifferentiablePESQ
     from percloss.measures.pesq import PESQDisturbance as PESQDisturbance
     from percloss.measures.phase import AntiWrappingPhaseDistance as AntiWrappingPhaseDistance
@@ -162,15 +169,15 @@ _WHERE = {
     "losses": (
         *("AntiWrappingPhaseLoss", "BarkLoss", "BSSSDRLoss", "CDPAMLoss", "ChromaLoss", "ComplexSTFTLoss"),
         *("CompressedMagnitudeLoss", "CompressedSTFTLoss", "CompressiveNMRLoss", "CosinePhaseLoss", "CSDRLoss"),
-        *("DCLoss", "DifferentiablePESQLoss", "ERBLoss", "ESRLoss", "ESTOILoss", "FeatureLoss"),
-        *("GammatoneLoss", "L1SNRLoss", "LevelMatchedL1SNRLoss", "LogCoshLoss", "LogSpectralLoss"),
-        *("LogWMSELoss", "Loss", "MAELoss", "MaskedErrorLoss", "MaskingHingeLoss", "MelCepstralDistortionLoss"),
-        *("MelLoss", "MFCCLoss", "MSELoss", "MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss"),
-        *("NoiseModulationLoss", "PESQDisturbanceLoss", "PMSQELoss", "PrioritySpectralLoss"),
-        *("RandomConvolutionLoss", "SASDRLoss", "ScatteringLoss", "SDRLoss", "SDSDRLoss", "SISARLoss"),
-        *("SISDRLoss", "SISIRLoss", "SmoothLogSTFTLoss", "SNRLoss", "STFTLoss", "STOILoss"),
-        *("ThresholdedSNRLoss", "USDRLoss", "ViSQOLAudioLoss", "ViSQOLSpeechLoss", "WeightedSDRLoss"),
-        *("WeightedSum",),
+        *("DCLoss", "DifferentiablePESQLoss", "DNSMOSBackgroundLoss", "DNSMOSOverallLoss", "DNSMOSSignalLoss"),
+        *("ERBLoss", "ESRLoss", "ESTOILoss", "FeatureLoss", "GammatoneLoss", "L1SNRLoss"),
+        *("LevelMatchedL1SNRLoss", "LogCoshLoss", "LogSpectralLoss", "LogWMSELoss", "Loss", "MAELoss"),
+        *("MaskedErrorLoss", "MaskingHingeLoss", "MelCepstralDistortionLoss", "MelLoss", "MFCCLoss", "MSELoss"),
+        *("MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss", "NoiseModulationLoss"),
+        *("PESQDisturbanceLoss", "PMSQELoss", "PrioritySpectralLoss", "RandomConvolutionLoss", "SASDRLoss"),
+        *("ScatteringLoss", "SDRLoss", "SDSDRLoss", "SISARLoss", "SISDRLoss", "SISIRLoss", "SmoothLogSTFTLoss"),
+        *("SNRLoss", "STFTLoss", "STOILoss", "ThresholdedSNRLoss", "USDRLoss", "ViSQOLAudioLoss"),
+        *("ViSQOLSpeechLoss", "WeightedSDRLoss", "WeightedSum"),
     ),
     "measure": ("catalogue", "create", "Measure", "register"),
     "measures.auditory": (
@@ -185,6 +192,7 @@ _WHERE = {
         *("CompressiveNMR", "MaskedError", "MaskingHinge", "NMR", "NoiseModulation"),
         *("PrioritySpectralDistance",),
     ),
+    "measures.opinion": ("DNSMOSBackground", "DNSMOSOverall", "DNSMOSP808", "DNSMOSSignal"),
     "measures.pesq": ("DifferentiablePESQ", "PESQDisturbance"),
     "measures.phase": (
         *("AntiWrappingPhaseDistance", "ComplexSTFTDistance", "CompressedSTFTDistance", "CosinePhaseDistance"),

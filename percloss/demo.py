@@ -170,7 +170,9 @@ def suiting(given: Material) -> tuple[dict[str, Measure], dict[str, str]]:
             continue
         try:
             spec = find(name).spec
-            if spec.takes in ("sources", "mixtures") or spec.needs:
+            if spec.alone:
+                left_out[name] = "takes no reference"
+            elif spec.takes in ("sources", "mixtures") or spec.needs:
                 left_out[name] = f"needs {' and '.join(spec.needs) or 'sources'}, and there is one signal"
             elif spec.sample_rates is not None and given.sample_rate not in spec.sample_rates:
                 left_out[name] = f"defined at {spec.rates()} Hz only"

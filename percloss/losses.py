@@ -20,6 +20,7 @@ from percloss.measures import (
     intelligibility,
     magnitude,
     masking,
+    opinion,
     pesq,
     phase,
     pmsqe,
@@ -300,3 +301,6 @@ SISARLoss = view("SISARLoss", Loss, bss.SISAR)
 USDRLoss = view("USDRLoss", Loss, separation.USDR)
 CSDRLoss = view("CSDRLoss", Loss, separation.CSDR)
 SASDRLoss = view("SASDRLoss", Loss, separation.SASDR)
+DNSMOSSignalLoss = view("DNSMOSSignalLoss", Loss, opinion.DNSMOSSignal)
+DNSMOSBackgroundLoss = view("DNSMOSBackgroundLoss", Loss, opinion.DNSMOSBackground)
+DNSMOSOverallLoss = view("DNSMOSOverallLoss", Loss, opinion.DNSMOSOverall)

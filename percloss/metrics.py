@@ -22,6 +22,7 @@ from percloss.measures import (
     intelligibility,
     magnitude,
     masking,
+    opinion,
     pesq,
     phase,
     pmsqe,
@@ -261,3 +262,7 @@ CSDR = view("CSDR", Metric, separation.CSDR)
 SASDR = view("SASDR", Metric, separation.SASDR)
 Bleedless = view("Bleedless", Metric, separation.Bleedless)
 Fullness = view("Fullness", Metric, separation.Fullness)
+DNSMOSSignal = view("DNSMOSSignal", Metric, opinion.DNSMOSSignal)
+DNSMOSBackground = view("DNSMOSBackground", Metric, opinion.DNSMOSBackground)
+DNSMOSOverall = view("DNSMOSOverall", Metric, opinion.DNSMOSOverall)
+DNSMOSP808 = view("DNSMOSP808", Metric, opinion.DNSMOSP808)

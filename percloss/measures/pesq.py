@@ -310,7 +310,7 @@ class DifferentiablePESQ(_PESQLike):
 
     Example:
         >>> ref = torch.sin(torch.arange(16_000) / 4)[None, None]
-        >>> DifferentiablePESQ(16_000)(0.5 * ref, ref)
+        >>> DifferentiablePESQ(16_000, align="none")(0.5 * ref, ref)
         tensor([[4.6439]])
 
     References:

@@ -41,7 +41,7 @@ class USDR(Measure):
 
     Example:
         >>> ref = torch.ones(1, 2, 100)
-        >>> USDR()(0.9 * ref, ref)
+        >>> USDR()(0.9 * ref, ref).round(decimals=3)
         tensor([[20.]])
 
     References:
