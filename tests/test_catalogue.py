@@ -15,6 +15,7 @@ from percloss.errors import ArgumentError, MissingExtraError, SampleRateError, U
 from percloss.measure import find
 from percloss.measures import TABLE
 from percloss.spec import INVARIANCES
+from tests.signals import rate_of
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ def test_no_measure_is_missing_from_the_table() -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_every_measure_is_built_by_its_name(name: str) -> None:
     try:
-        measure = create(name, sample_rate=16_000)
+        measure = create(name, sample_rate=rate_of(find(name).spec))
     except MissingExtraError as error:
         pytest.skip(str(error))
     assert type(measure) is find(name)

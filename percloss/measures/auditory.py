@@ -430,7 +430,7 @@ class MelCepstralDistortion(_CepstralDistance):
         tensor([[0.]])
 
     References:
-        [kubichek1993]_.
+        [kubichek1993]_; [slaney1998]_ for the bank.
     """
 
     spec = Spec(

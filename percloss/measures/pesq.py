@@ -323,7 +323,7 @@ class DifferentiablePESQ(_PESQLike):
         unit="MOS-LQO",
         better="higher",
         bounds=(LOWEST, LOWEST + SPAN),
-        perfect=4.6439,
+        perfect=4.643888749336258,
         sample_rates=frozenset(p862.SAMPLE_RATES),
         compiles=False,
         silent_reference="undefined",

@@ -290,7 +290,7 @@ def test_what_does_not_match_is_an_error_that_names_what_mends_it(systems) -> No
         (("old", "new", "--ref", "ref/t0/00.wav"), "one file; needed is a folder of references"),
         (("old", "new", "--ref", "ref", "-o", "a.html"), "needed is a name that ends in .json, .csv"),
         (("old", "new", "--ref", "ref", "--resume"), "--resume without -o"),
-        (("old", "new", "--ref", "ref", "-m", "si_srd"), "did you mean 'si_sdr'"),
+        (("old", "new", "--ref", "ref", "-m", "si_sdrr"), "did you mean 'si_sdr'"),
         (("old", "new", "--ref", "ref", "--group-by", "speaker"), "by which no item has a group"),
     ],
 )
