@@ -64,7 +64,8 @@ def test_a_measure_without_its_package_fails_when_built(
 
 def test_the_metric_view_without_torchmetrics_prints_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
-    monkeypatch.delitem(sys.modules, "percloss.metrics", raising=False)
+    for module in ("percloss.metrics", "percloss._gathering"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(MissingExtraError, match=r'torchmetrics: .*pip install "percloss\[metrics\]"'):
         __import__("percloss.metrics")
 
