@@ -12,7 +12,7 @@ from pathlib import Path
 from percloss import create
 from percloss.data import clip
 from percloss.degrade import FAMILIES, at_snr, degrade
-from percloss.dsp.resample import resample, resample_kernel
+from percloss.dsp.resample import resample
 from percloss.measure import find
 from percloss.measures import TABLE
 
@@ -33,17 +33,17 @@ def responses(names: list[str]) -> dict[str, dict[str, list[float | None]]]:
     ref = ref[..., : int(SECONDS * rate)].double()
     mix = ref + at_snr(FAMILIES["white_noise"].apply(ref, rate) - ref, ref, -3.0)
     found: dict[str, dict[str, list[float | None]]] = {name: {artefact: [] for artefact in ARTEFACTS} for name in names}
+    built = {}
+    for name in names:
+        rates = find(name).spec.sample_rates
+        built[name] = create(name, sample_rate=rate if rates is None or rate in rates else max(rates))
     for artefact in ARTEFACTS:
         for snr_db in SNR_DB:
             est = degrade(ref, rate, artefact, snr_db=snr_db)
-            for name in names:
-                rates = find(name).spec.sample_rates
-                own = rate if rates is None or rate in rates else max(rates)
-                measure = create(name, sample_rate=own)
+            for name, measure in built.items():
+                own = getattr(measure, "sample_rate", rate)
                 given = {"est": est, "ref": ref, **({"mix": mix} if "mix" in measure.spec.needs else {})}
-                value = measure(
-                    **{role: resample(x, rate, own, resample_kernel(rate, own)) for role, x in given.items()}
-                )
+                value = measure(**{role: resample(x, rate, own) for role, x in given.items()})
                 found[name][artefact].append(None if value.isnan().any() else float(f"{value.mean():.5g}"))
     return found
 

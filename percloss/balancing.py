@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from percloss.dsp.given import given
 from percloss.errors import ArgumentError, DeviceError, ShapeError
 from percloss.frontends import FrontEnd
 from percloss.losses import Loss, WeightedSum
@@ -130,8 +131,13 @@ class Balanced(nn.Module):
         scales = self._scales({name: norms[name] for name in pulls})
         gradient = torch.stack([scales[name] * pull.gradient for name, pull in pulls.items()]).sum(0)
         value = torch.stack([self.weights[name] * pull.value for name, pull in pulls.items()]).sum()
-        loss: Tensor = _Given.apply(est, value, gradient)  # type: ignore[no-untyped-call]
-        return loss
+        return given(
+            est,
+            value,
+            gradient,
+            refusal="Balanced: a second derivative was asked for and a balanced gradient has none; "
+            "type loss.backward().",
+        )
 
     def _known(self, extra: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
         """The same, if there is a weight for each."""
@@ -190,25 +196,6 @@ class _Average(FrontEnd):
         begun = self.seen > 0
         at_hand = torch.where(norm.isfinite(), norm, 0)
         return torch.where(begun, self.norm / torch.where(begun, self.seen, 1), at_hand).to(norm.dtype)
-
-
-class _Given(torch.autograd.Function):
-    """A value with a gradient that was made beforehand."""
-
-    @staticmethod
-    def forward(ctx: Any, est: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
-        ctx.dtype = est.dtype
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, of_value: Tensor) -> tuple[Tensor, None, None]:
-        if torch.is_grad_enabled():  # as under create_graph=True
-            raise ArgumentError(
-                "Balanced: a second derivative was asked for and a balanced gradient has none; type loss.backward()."
-            )
-        (gradient,) = ctx.saved_tensors
-        return (of_value * gradient).to(ctx.dtype), None, None
 
 
 @dataclass(frozen=True)

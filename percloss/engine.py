@@ -14,12 +14,14 @@ import math
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from percloss._typing import PerItem, Spectrum, Wave
+from percloss.dsp.given import given
+from percloss.dsp.stft import power, squared
 from percloss.errors import ArgumentError
 from percloss.frontends import Stft
 from percloss.measure import Measure
@@ -39,12 +41,12 @@ class Pair:
     @cached_property
     def est_power(self) -> Tensor:
         """Squared magnitude of the estimate. Not to be changed in place, nor is what follows."""
-        return squared(self.est.real, self.est.imag)
+        return power(self.est)
 
     @cached_property
     def ref_power(self) -> Tensor:
         """Squared magnitude of the reference."""
-        return squared(self.ref.real, self.ref.imag)
+        return power(self.ref)
 
     @cached_property
     def error_power(self) -> Tensor:
@@ -129,6 +131,11 @@ class MeanOf(Spectral):
         return torch.stack([cast(SpectralMeasure, scale).eager(est, ref) for scale in self.scales]).mean(0)
 
 
+def lacks(measure: Measure) -> bool:
+    """Whether a silent reference leaves it without a value."""
+    return measure.spec.silent_reference == "undefined"
+
+
 class SumOf(Spectral):
     """A weighted sum of spectral measures, each turned so that less is better: what several losses add up to.
 
@@ -164,21 +171,27 @@ class SumOf(Spectral):
     def compare(self, est: Wave, ref: Wave) -> PerItem:
         if not (self.engine == "closed" and applies(est, ref)):
             return self.eager(est, ref)
-        share = self._share(ref).flatten()
-        terms = [
-            Term(share * weight if measure.spec.silent_reference == "undefined" else weight, measure)
-            for weight, measure in self.terms()
-        ]
+        terms = self.terms()
+        if self.lacking:
+            share = self._share(ref).flatten()
+            terms = [
+                Term(share * weight, measure) if lacks(measure) else Term(weight, measure) for weight, measure in terms
+            ]
         return compare(terms, est, ref)
 
     def eager(self, est: Wave, ref: Wave) -> PerItem:
-        share, total = self._share(ref), torch.zeros_like(est[..., 0])
+        share, total = self._share(ref) if self.lacking else None, torch.zeros_like(est[..., 0])
         for weight, part in self.parts:
             value = weight * part.spec.sign * part.eager(est, ref)
-            if part.spec.silent_reference == "undefined":
+            if share is not None and lacks(part):
                 value = share * torch.where(share == 0, 0, value)
             total = total + value
         return total
+
+    @property
+    def lacking(self) -> bool:
+        """Whether one of the measures may have no value for an item."""
+        return any(lacks(part) for _, part in self.parts)
 
     def _share(self, ref: Wave) -> PerItem:
         """What items count for a measure that a silent reference leaves undefined, over what they count for others."""
@@ -244,30 +257,17 @@ class Bound(Spectral):
 def compare(terms: Sequence[Term], est: Wave, ref: Wave, reference: Reference | None = None) -> PerItem:
     """The weighted sum of several spectral measures per item, with its gradient by the estimate."""
     reference = Reference(ref) if reference is None else reference
-    value: PerItem = _ValueAndGradient.apply(est, reference, terms)  # type: ignore[no-untyped-call]
-    return value
+    value, gradient = value_and_gradient(terms, est.flatten(0, 1), reference)
+    return given(
+        est,
+        value.view(est.shape[:2]),
+        gradient.view_as(est),
+        refusal="engine: a second derivative was asked for and the closed form has the first only; "
+        'set engine = "eager" on the measure: loss.measure.engine = "eager".',
+    )
 
 
-class _ValueAndGradient(torch.autograd.Function):
-    """Computes the gradient while it computes the value, and keeps nothing else."""
-
-    @staticmethod
-    def forward(ctx: Any, est: Tensor, reference: Reference, terms: Sequence[Term]) -> Tensor:
-        value, gradient = value_and_gradient(terms, est.flatten(0, 1), reference)
-        ctx.save_for_backward(gradient.view_as(est))
-        return value.view(est.shape[:2])
-
-    @staticmethod
-    def backward(ctx: Any, of_value: Tensor) -> tuple[Tensor, None, None]:
-        if torch.is_grad_enabled():  # as under create_graph=True
-            raise ArgumentError(
-                "engine: a second derivative was asked for and the closed form has the first only; "
-                'set engine = "eager" on the measure: loss.measure.engine = "eager".'
-            )
-        (gradient,) = ctx.saved_tensors
-        return of_value[..., None] * gradient, None, None
-
-
+@torch.no_grad()
 def value_and_gradient(terms: Sequence[Term], est: Tensor, reference: Reference) -> tuple[Tensor, Tensor]:
     """Of the weighted sum, row by row.
 
@@ -328,11 +328,6 @@ class _Sum:
             self.value = part if weight == 1 else part.mul_(weight)
 
 
-def squared(real: Tensor, imag: Tensor) -> Tensor:
-    """Squared magnitude. A complex product costs twice as much, and its real part does not lie together in memory."""
-    return torch.addcmul(real.square(), imag, imag)
-
-
 def _combined(pair: Pair, on_est: Tensor, on_ref: Tensor | None) -> Tensor:
     """``on_est * E + on_ref * R``, without making the coefficients complex."""
     gradient = torch.empty_like(pair.est)
@@ -341,7 +336,8 @@ def _combined(pair: Pair, on_est: Tensor, on_ref: Tensor | None) -> Tensor:
         if on_ref is None:
             torch.mul(est, on_est, out=parts[..., at])
         else:
-            torch.add(est * on_est, ref * on_ref, out=parts[..., at])  # not fused: equal products must cancel
+            # Not fused: equal products must cancel.
+            torch.add(est * on_est, ref * on_ref, out=parts[..., at])
     return gradient
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from percloss._views import view
 from percloss.dsp.safe import mean_defined
-from percloss.engine import Bound, Spectral, SumOf, applies
+from percloss.engine import Bound, Spectral, SumOf, applies, lacks
 from percloss.errors import ArgumentError
 from percloss.measure import Measure
 from percloss.measures import (
@@ -166,9 +166,7 @@ class WeightedSum(nn.Module):
         return {
             name: measure
             for name, measure in measures.items()
-            if isinstance(measure, Spectral)
-            and measure.engine == "closed"
-            and (undefined or measure.spec.silent_reference == "defined")
+            if isinstance(measure, Spectral) and measure.engine == "closed" and (undefined or not lacks(measure))
         }
 
     def check(self, arguments: Iterable[str]) -> None:
@@ -188,8 +186,10 @@ class WeightedSum(nn.Module):
         Terms at one resolution are computed from one transform, and their gradients carried back by one.
         """
         # Items by length are compared one by one. Where no reference is heard, a loss that has no value says so itself.
-        undefined = arguments.get("lengths") is None and (ref.is_cuda or bool((ref != 0).any()))
+        undefined = arguments.get("lengths") is None
         shared = self.shared(undefined=undefined) if applies(est, ref) else {}
+        if any(map(lacks, shared.values())) and not (ref.is_cuda or bool((ref != 0).any())):
+            undefined, shared = False, self.shared()
         if len(shared) < 2:
             return self.total(self.parts(est, ref, **arguments))
         self.check(arguments)

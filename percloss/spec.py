@@ -3,10 +3,14 @@
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
+
+from torch import Tensor
 
 from percloss.errors import ArgumentError
 
+Better = Literal["higher", "lower", "nearer", "neither"]
+Value = TypeVar("Value", float, Tensor)
 Takes = Literal["pair", "joint", "sources", "mixtures", "alone"]
 Invariance = Literal["gain", "level", "polarity", "swap"]
 
@@ -37,7 +41,9 @@ class Spec:
         name: Lower-case name in the catalogue and on the command line.
         title: What people call it.
         unit: Unit of the value, ``"1"`` where it has none.
-        better: Which direction is better.
+        better: Which direction is better: ``"higher"``, ``"lower"``, ``"nearer"`` to ``perfect`` from either side, where
+            it tells how one quality of the estimate differs from the reference's, or ``"neither"``, where it tells
+            what kind of error there is and not how much. Of the last two, another kind of error need not move it.
         bounds: Lowest and highest value it can take.
         perfect: Its value where the estimate is the reference; ``None`` where that depends on the signal.
         takes: The shape of its input, see ``SHAPES``. In ``joint`` the channels are judged together; in ``mixtures``
@@ -57,7 +63,7 @@ class Spec:
     name: str
     title: str
     unit: str
-    better: Literal["higher", "lower"]
+    better: Better
     bounds: tuple[float, float]
     perfect: float | None
     takes: Takes = "pair"
@@ -75,7 +81,9 @@ class Spec:
         low, high = self.bounds
         problems = [
             (not re.fullmatch(r"[a-z][a-z0-9_]*", self.name), "name must be lower case letters, digits and _"),
-            (self.better not in ("higher", "lower"), 'better must be "higher" or "lower"'),
+            (self.better not in get_args(Better), f"better must be one of {', '.join(get_args(Better))}"),
+            (self.better == "nearer" and self.perfect is None, "perfect must be what nearer is to"),
+            (self.better == "neither" and self.perfect is not None, "perfect must be None where neither is better"),
             (not low < high, "bounds must be (lowest, highest)"),
             (self.perfect is not None and not low <= self.perfect <= high, "perfect must lie within bounds"),
             (self.perfect is not None and math.isnan(self.perfect), "perfect must be a number or None"),
@@ -94,19 +102,48 @@ class Spec:
         return self.takes == "alone"
 
     @property
+    def several(self) -> bool:
+        """Whether an item holds several signals, which no single file does."""
+        return self.takes in ("sources", "mixtures")
+
+    @property
     def changes(self) -> dict[Invariance, str]:
         """What it may hear or not, of ``INVARIANCES``."""
         return {name: words for name, words in INVARIANCES.items() if not self.alone or name in _ALONE}
 
     @property
     def sign(self) -> int:
-        """What the value is multiplied by to become a loss, 1 where lower is better and -1 where higher is."""
+        """What the value is multiplied by to become a loss, 1 where lower is better and -1 where higher is.
+
+        Raises:
+            ArgumentError: Nearer or neither is better, which no sign says.
+        """
+        if self.better not in ("higher", "lower"):
+            raise ArgumentError(
+                f"{self.name}: its sign was asked for, and {self.direction}; needed is a measure where higher or lower "
+                f"is: type spec.cost(value)."
+            )
         return 1 if self.better == "lower" else -1
+
+    def cost(self, value: Value) -> Value:
+        """The value turned so that less is better: what a loss is the mean of, and what a ranking is by.
+
+        Raises:
+            ArgumentError: Neither is better.
+        """
+        if self.better == "nearer" and self.perfect is not None:
+            return abs(value - self.perfect)
+        return self.sign * value
+
+    @property
+    def direction(self) -> str:
+        """Which direction is better, in words."""
+        return f"nearer to {self.perfect:g} is better" if self.better == "nearer" else f"{self.better} is better"
 
     @property
     def arrow(self) -> str:
-        """The direction of better as one character, for tables."""
-        return "↑" if self.better == "higher" else "↓"
+        """The direction of better as a sign, for tables."""
+        return {"higher": "↑", "lower": "↓", "nearer": f"→{self.perfect or 0:g}", "neither": "–"}[self.better]
 
     def rates(self) -> str:
         """The sample rates as words."""

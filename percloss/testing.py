@@ -30,6 +30,8 @@ NEED_A_REFERENCE = {
     "perfect": "there is nothing for an estimate to be equal to",
     "worse_is_worse": "a network taught with recordings owes no order to voices made by formula: try it on real ones",
 }
+#: Rules that say nothing of a measure where nearer or neither is better, and why.
+NEED_AN_ORDER = {"worse_is_worse": "it tells one quality, which more noise need not move: try it on its own fault"}
 
 
 def check_measure(measure: Measure, *, sample_rate: int = 16_000, rules: Iterable[str] | None = None) -> None:
@@ -38,8 +40,7 @@ def check_measure(measure: Measure, *, sample_rate: int = 16_000, rules: Iterabl
     Args:
         measure: Built, on the device it is to be tried on.
         sample_rate: Of the signals it is given [Hz].
-        rules: Names out of ``RULES``; all of them if not given, without those in ``NEED_A_REFERENCE`` where the measure
-            takes none.
+        rules: Names out of ``RULES``; all of them if not given, without those that say nothing of it (``mute``).
 
     Raises:
         ContractError: Lists every rule that was broken, and how.
@@ -49,16 +50,16 @@ def check_measure(measure: Measure, *, sample_rate: int = 16_000, rules: Iterabl
         >>> check_measure(percloss.SNR(), rules=["perfect", "worse_is_worse"])
     """
     case = Case(measure, sample_rate)
-    mute = NEED_A_REFERENCE if measure.spec.alone else {}
-    tried = [name for name in RULES if name not in mute] if rules is None else list(rules)
+    senseless = mute(measure)
+    tried = [name for name in RULES if name not in senseless] if rules is None else list(rules)
     unknown = [name for name in tried if name not in RULES]
     if unknown:
         raise ArgumentError(f"check_measure: got rules {unknown}; needed are some of {', '.join(RULES)}.")
-    senseless = [f"{name} ({mute[name]})" for name in tried if name in mute]
-    if senseless:
+    asked = [f"{name} ({senseless[name]})" for name in tried if name in senseless]
+    if asked:
         raise ArgumentError(
-            f"check_measure: got rules {', '.join(senseless)} for {measure.spec.name}, which takes no reference; "
-            f"needed are others: type rules=None for all that say something of it."
+            f"check_measure: got rules {', '.join(asked)}, which say nothing of {measure.spec.name}; "
+            f"needed are others: type rules=None for all that do."
         )
     broken = []
     for name in tried:
@@ -68,6 +69,12 @@ def check_measure(measure: Measure, *, sample_rate: int = 16_000, rules: Iterabl
             broken.append(f"{name}: {error}")
     if broken:
         raise ContractError(f"{measure.spec.name} breaks {len(broken)} rules.\n" + "\n".join(broken))
+
+
+def mute(measure: Measure) -> dict[str, str]:
+    """The rules that say nothing of a measure, and why."""
+    alone = NEED_A_REFERENCE if measure.spec.alone else {}
+    return {**alone, **({} if measure.spec.better in ("higher", "lower") else NEED_AN_ORDER)}
 
 
 @dataclass
@@ -93,7 +100,7 @@ class Case:
 
     def shape(self, batch: int = BATCH, time: int | None = None) -> tuple[int, ...]:
         """Of an input the measure takes."""
-        axes = (SOURCES, CHANNELS) if self.measure.spec.takes in ("sources", "mixtures") else (CHANNELS,)
+        axes = (SOURCES, CHANNELS) if self.measure.spec.several else (CHANNELS,)
         return (batch, *axes, self.time if time is None else time)
 
     def signals(self, noise: float = 0.1, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Signals:
@@ -434,7 +441,7 @@ def is_documented(case: Case) -> None:
     _true(SHAPES[spec.takes][0].strip("()").split(", time")[0] in doc, "its docstring gives no shape of its input")
     if spec.name not in catalogue() or find(spec.name) is not type(case.measure):
         return
-    _true(f"{spec.better} is better" in doc.lower(), f"its docstring does not say that {spec.better} is better")
+    _true(spec.direction in doc.lower(), f"its docstring does not say that {spec.direction}")
     create(spec.name, sample_rate=case.sample_rate)
     if type(case.measure).__module__.startswith("percloss."):
         known = resources.files("percloss").joinpath("references.bib").read_text("utf-8")

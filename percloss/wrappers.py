@@ -11,9 +11,11 @@ from torch import Tensor
 
 from percloss import distances
 from percloss._typing import PerItem, Sources, Wave
+from percloss.dsp.assignment import assign
 from percloss.dsp.safe import undefined_where
 from percloss.errors import ArgumentError, EmptyBandError, SampleRateError, ShapeError
 from percloss.frontends import Resampler
+from percloss.functional import median_over_frames
 from percloss.measure import Measure, register
 from percloss.measures.ratios import SISDR, SNR, ThresholdedSNR
 from percloss.spec import Spec, Takes
@@ -91,12 +93,10 @@ class Framewise(Wrapper):
         # Frames stand in the place of batch items: (batch * frames, channels, frame).
         rows = {name: x.transpose(1, 2).reshape(-1, channels, self.frame) for name, x in frames.items()}
         values = self.measure.compare(**rows).view(batch, count, channels)
+        if self.reduce == "median":
+            return median_over_frames(values.mT)
         defined = ~values.isnan()
-        if self.reduce == "mean":
-            reduced = torch.where(defined, values, 0).sum(1) / defined.sum(1).clamp(min=1)
-        else:  # the mean of the middle two of an even number, as numpy's median
-            reduced = values.nanquantile(0.5, 1)
-        return undefined_where(~defined.any(1), reduced)
+        return undefined_where(~defined.any(1), torch.where(defined, values, 0).sum(1) / defined.sum(1).clamp(min=1))
 
 
 class PermutationInvariant(Wrapper):
@@ -120,8 +120,6 @@ class PermutationInvariant(Wrapper):
     References:
         [kolbaek2017]_.
     """
-
-    EXACT = 6
 
     def __init__(self, measure: Measure) -> None:
         super().__init__(measure)
@@ -150,16 +148,7 @@ class PermutationInvariant(Wrapper):
 
     def assign(self, values: Tensor) -> Tensor:
         """Which estimate goes to each reference, (batch, sources), from ``pairwise``'s values."""
-        cost = torch.nan_to_num(self.spec.sign * values.detach(), nan=0.0)
-        sources = cost.shape[1]
-        if sources > self.EXACT:
-            from scipy.optimize import linear_sum_assignment
-
-            columns = [linear_sum_assignment(item.cpu().numpy().T)[1] for item in cost.double()]
-            return torch.stack([torch.as_tensor(column, device=cost.device) for column in columns])
-        orders = torch.tensor(list(itertools.permutations(range(sources))), device=cost.device)
-        totals = cost[:, orders, torch.arange(sources, device=cost.device)].sum(-1)
-        return orders[totals.argmin(1)]
+        return assign(-self.spec.sign * values)
 
 
 class Resampled(Wrapper):

@@ -20,12 +20,12 @@ def assign(values: Tensor) -> Tensor:
     Shape:
         (batch, estimates, references), as many of both. Returns (batch, references), integers.
     """
-    values = torch.nan_to_num(values.detach().double(), nan=0.0)
+    values = torch.nan_to_num(values.detach(), nan=0.0)
     sources = values.shape[-1]
     if sources > _ALL_ORDERS:
         from scipy.optimize import linear_sum_assignment
 
-        found = [linear_sum_assignment(item.T.numpy(), maximize=True)[1] for item in values.cpu()]
+        found = [linear_sum_assignment(item.T.numpy(), maximize=True)[1] for item in values.cpu().double()]
         return torch.stack([torch.as_tensor(columns, device=values.device) for columns in found])
     orders = torch.tensor(list(itertools.permutations(range(sources))), device=values.device)
     totals = values[:, orders, torch.arange(sources, device=values.device)].sum(-1)

@@ -30,7 +30,8 @@ def log_power(p: Tensor, floor: float) -> Tensor:
         p: Power, 0 or more.
         floor: Power above 0, such as ``db_to_power(-100)``. The gradient is at most ``1 / floor``.
     """
-    return (p + floor).log()
+    shifted = p + floor
+    return shifted.log() if shifted.requires_grad else shifted.log_()
 
 
 def magnitude(p: Tensor, floor: float) -> Tensor:
@@ -40,7 +41,8 @@ def magnitude(p: Tensor, floor: float) -> Tensor:
         p: Power, 0 or more.
         floor: Power above 0, such as ``db_to_power(-120)``. The gradient is at most ``0.5 / sqrt(floor)``.
     """
-    return (p + floor).sqrt()
+    shifted = p + floor
+    return shifted.sqrt() if shifted.requires_grad else shifted.sqrt_()
 
 
 def ratio_db(num: Tensor, den: Tensor, cap_db: float = 140.0) -> Tensor:

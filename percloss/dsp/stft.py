@@ -136,4 +136,9 @@ def _taper(window: Tensor, n_fft: int, dtype: torch.dtype) -> Tensor:
 
 def power(spectrum: Tensor) -> Tensor:
     """Squared magnitude of a complex spectrum, its gradient 0 and not nan where the spectrum is 0."""
-    return spectrum.real.square() + spectrum.imag.square()
+    return squared(spectrum.real, spectrum.imag)
+
+
+def squared(real: Tensor, imag: Tensor) -> Tensor:
+    """Squared magnitude of a spectrum in two parts. A complex product costs twice as much."""
+    return torch.addcmul(real.square(), imag, imag)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from percloss._typing import Bins
-from percloss.dsp.safe import db_to_power
+from percloss.dsp.safe import db_to_power, log_power
 from percloss.dsp.scales import BARK_SCHROEDER, SCALES
 from percloss.dsp.stft import power, stft
 from percloss.errors import ArgumentError, SampleRateError
@@ -62,6 +62,7 @@ class MaskingThreshold(FrontEnd):
     bark: Tensor
     quiet: Tensor
     decay: Tensor
+    near: Tensor
     tone: Tensor
 
     def __init__(
@@ -102,22 +103,38 @@ class MaskingThreshold(FrontEnd):
         leakage = stft.n_fft * window.square().sum() / window.sum().square()
         self.bands = Bank(shares / leakage)
         near = (self.bark[:, None] - self.bark).abs() <= NEIGHBOURHOOD / 2
-        neighbourhoods = near.double() @ shares
-        self.neighbourhoods = Bank(neighbourhoods / neighbourhoods.sum(1, keepdim=True))
-        self.constant("tone", _flatness_of_tones(self.hz / sample_rate, self.neighbourhoods, stft)[:, None])
+        bins = (near.double() @ self.bands.bank).sum(1, keepdim=True)
+        self.constant("near", near.double() / bins)
+        self.constant("tone", self._flatness_of_tones(sample_rate, stft)[:, None])
 
     def tonality(self, power: Bins) -> Bins:
         """How much what surrounds each band is a tone, from 0 to 1."""
-        flatness = spectral_flatness(power, self.neighbourhoods, FLATNESS_FLOOR)
-        return tonality(flatness, self.tone.to(power.dtype))
+        return tonality(self._flatness(power, self.bands(power)), self.tone.to(power.dtype))
 
     @torch.no_grad()
     def forward(self, power: Bins) -> Bins:
         """The masking threshold in each band, without a graph."""
-        offset = masking_offset(self.tonality(power), self.bark.to(power.dtype)[:, None])
-        masked = self.spread(self.bands(power), db_to_power(-offset))
+        bands = self.bands(power)
+        alpha = tonality(self._flatness(power, bands), self.tone.to(power.dtype))
+        offset = masking_offset(alpha, self.bark.to(power.dtype)[:, None])
+        masked = self.spread(bands, db_to_power(-offset))
         masked = torch.maximum(masked, one_pole(masked, self.decay))
         return torch.maximum(masked, self.quiet.to(power.dtype))
+
+    def _flatness(self, power: Bins, bands: Bins) -> Bins:
+        """Spectral flatness around each band [dB], of a power spectrum and what its bands hold."""
+        near = self.near.to(power.dtype)
+        return spectral_flatness(near @ self.bands(log_power(power, FLATNESS_FLOOR)), near @ bands, FLATNESS_FLOOR)
+
+    def _flatness_of_tones(self, sample_rate: int, transform: Stft) -> Tensor:
+        """Spectral flatness around each band of a sine halfway between two bins, the flatter one of two phases [dB]."""
+        halfway = ((self.hz / sample_rate * transform.n_fft).floor() + 0.5) / transform.n_fft
+        phases = 2 * math.pi * halfway[:, None, None] * torch.arange(transform.n_fft, dtype=torch.float64)
+        tones = torch.cat((phases.sin(), phases.cos()), 1)
+        spectra = stft(tones, transform.window.double().cpu(), n_fft=transform.n_fft, hop_length=1, center=False)
+        spectrum = power(spectra)
+        own = self._flatness(spectrum, self.bands(spectrum))[..., 0].diagonal(dim1=0, dim2=2).amax(0)
+        return own.clamp(TONE_DB, LEAST_TONE_DB)
 
 
 def _shares(edges: Tensor, n_fft: int) -> Tensor:
@@ -128,14 +145,3 @@ def _shares(edges: Tensor, n_fft: int) -> Tensor:
     """
     centres = torch.arange(n_fft // 2 + 1, dtype=torch.float64)
     return (torch.minimum(centres + 0.5, edges[1:, None]) - torch.maximum(centres - 0.5, edges[:-1, None])).relu()
-
-
-def _flatness_of_tones(cycles: Tensor, neighbourhoods: Bank, transform: Stft) -> Tensor:
-    """Spectral flatness around each band of a sine halfway between two bins, the flatter one of two phases [dB]."""
-    halfway = ((cycles * transform.n_fft).floor() + 0.5) / transform.n_fft
-    phases = 2 * math.pi * halfway[:, None, None] * torch.arange(transform.n_fft, dtype=torch.float64)
-    tones = torch.cat((phases.sin(), phases.cos()), 1)
-    spectra = stft(tones, transform.window.double().cpu(), n_fft=transform.n_fft, hop_length=1, center=False)
-    flatness = spectral_flatness(power(spectra), neighbourhoods, FLATNESS_FLOOR)
-    own = flatness[..., 0].diagonal(dim1=0, dim2=2).amax(0)
-    return own.clamp(TONE_DB, LEAST_TONE_DB)

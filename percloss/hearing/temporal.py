@@ -46,13 +46,13 @@ def _recursion(x: Tensor, decay: Tensor) -> Tensor:
     """Of ``y[t] = a y[t - 1] + x[t]``."""
     time = x.shape[-1]
     size = min(time, _BLOCK)
-    steps = torch.arange(size, device=x.device)
     powers = (decay[:, None] ** torch.arange(size + 1, device=x.device)).to(x.dtype)
-    lags = steps[:, None] - steps
-    taps = torch.where(lags >= 0, powers[:, lags.clamp(min=0)], 0)
+    # A Toeplitz matrix: row j is what x[j] gives to y[0], y[1], ..., nothing before j and the powers from there on.
+    taps = torch.nn.functional.pad(powers[:, :-1], (size - 1, 0)).unfold(-1, size, 1).flip(-2)
     blocks = -(-time // size)
-    inputs = torch.nn.functional.pad(x, (0, blocks * size - time)).unflatten(-1, (blocks, size))
-    within: Tensor = inputs @ taps.mT
+    inputs = torch.nn.functional.pad(x, (0, blocks * size - time)).unflatten(-1, (blocks, size)).movedim(-3, 0)
+    # One product for each band, of all its blocks in the batch, which share the matrix.
+    within: Tensor = (inputs.flatten(1, -2) @ taps).view(inputs.shape).movedim(0, -3)
     if blocks == 1:
         return within.flatten(-2)
     ends = _recursion(within[..., -1], decay**size)

@@ -1,7 +1,6 @@
 """Tone or noise: spectral flatness, and how far below a masker the sound lies that it just masks."""
 
 import math
-from collections.abc import Callable
 
 from torch import Tensor
 
@@ -12,24 +11,23 @@ from percloss.dsp.safe import log_power
 TONE_DB = -60.0
 
 
-def spectral_flatness(power: Bins, mean: Callable[[Bins], Bins], floor: float) -> Bins:
+def spectral_flatness(mean_log: Bins, mean: Bins, floor: float) -> Bins:
     r"""Geometric over arithmetic mean of the power in each neighbourhood [dB]: 0 where flat, less where peaked.
 
     White Gaussian noise has :math:`-10 \gamma \log_{10} e = -2.507` dB, :math:`\gamma` being Euler's constant.
 
     Args:
-        power: Power spectrum, bins second to last.
-        mean: Weighted mean of bins over each neighbourhood.
-        floor: Added to the power.
+        mean_log: Weighted mean, over each neighbourhood, of ``log_power(power, floor)``.
+        mean: The same mean of the power.
+        floor: Of that logarithm.
 
     Shape:
-        power: (batch, channels, bins, frames). Returns (batch, channels, neighbourhoods, frames).
+        (batch, channels, neighbourhoods, frames), and so is what it returns.
 
     References:
         [johnston1988]_.
     """
-    geometric = mean(log_power(power, floor))
-    return 10 / math.log(10) * (geometric - log_power(mean(power), floor))
+    return 10 / math.log(10) * (mean_log - log_power(mean, floor))
 
 
 def tonality(flatness: Tensor, tone: Tensor | float = TONE_DB) -> Tensor:

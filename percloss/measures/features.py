@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from percloss._typing import PerItem, Wave
+from percloss.dsp.given import given
 from percloss.dsp.safe import db_to_power
 from percloss.engine import BLOCK_CPU, BLOCK_GPU, applies
 from percloss.errors import ArgumentError, PerclossError
@@ -147,7 +148,12 @@ class FeatureDistance(Measure):
     def compare(self, est: Wave, ref: Wave) -> PerItem:
         est_rows, ref_rows = self.front(est).flatten(0, 1), self.front(ref.detach()).flatten(0, 1)
         if self.engine == "closed" and applies(est, ref):
-            value: Tensor = _ValueAndGradient.apply(est_rows, ref_rows, self)  # type: ignore[no-untyped-call]
+            value = given(
+                est_rows,
+                *_value_and_gradient(est_rows, ref_rows, self),
+                refusal="feature: a second derivative was asked for and the gradient is made with the value; "
+                'set engine = "eager" on the measure: loss.measure.engine = "eager".',
+            )
         else:
             value = self._sum(self._distances(est_rows, ref_rows))
         # A mean over items leaves out nan: what the net did not survive must not be left out.
@@ -242,35 +248,22 @@ class FeatureDistance(Measure):
         return difference.abs().mean(1) if self.norm == "l1" else difference.square().mean(1)
 
 
-class _ValueAndGradient(torch.autograd.Function):
-    """The gradient by blocks of rows and stretches of time, while the value is computed; one waveform is kept."""
-
-    @staticmethod
-    def forward(ctx: Any, est: Tensor, ref: Tensor, measure: FeatureDistance) -> Tensor:
-        longest = max(stretch.stop - stretch.start for stretch, _ in measure._stretches(est.shape[-1]))
-        step = max(1, (BLOCK_GPU if est.is_cuda else BLOCK_CPU) // longest)
-        value, gradient = est.new_zeros(est.shape[0]), torch.zeros_like(est)
-        for rows, stretch, share, deviations, found in measure._reference(ref, step):
-            part = est[rows, stretch].detach().requires_grad_()
-            with torch.enable_grad():
-                mine = measure.features(part)
-                apart = {name: share * measure._apart(mine[name], found[name]) / deviations[name] for name in mine}
-                total = measure._sum(apart)
-                (slope,) = torch.autograd.grad(total.sum(), part)
-            value[rows] += total.detach()
-            gradient[rows, stretch] = slope
-        ctx.save_for_backward(gradient)
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, of_value: Tensor) -> tuple[Tensor, None, None]:
-        if torch.is_grad_enabled():  # as under create_graph=True
-            raise ArgumentError(
-                "feature: a second derivative was asked for and the gradient is made with the value; "
-                'set engine = "eager" on the measure: loss.measure.engine = "eager".'
-            )
-        (gradient,) = ctx.saved_tensors
-        return of_value[:, None] * gradient, None, None
+@torch.no_grad()
+def _value_and_gradient(est: Tensor, ref: Tensor, measure: FeatureDistance) -> tuple[Tensor, Tensor]:
+    """By blocks of rows and stretches of time, (rows,) and (rows, time): no more of a graph exists at a time."""
+    longest = max(stretch.stop - stretch.start for stretch, _ in measure._stretches(est.shape[-1]))
+    step = max(1, (BLOCK_GPU if est.is_cuda else BLOCK_CPU) // longest)
+    value, gradient = est.new_zeros(est.shape[0]), torch.zeros_like(est)
+    for rows, stretch, share, deviations, found in measure._reference(ref, step):
+        part = est[rows, stretch].detach().requires_grad_()
+        with torch.enable_grad():
+            mine = measure.features(part)
+            apart = {name: share * measure._apart(mine[name], found[name]) / deviations[name] for name in mine}
+            total = measure._sum(apart)
+            (slope,) = torch.autograd.grad(total.sum(), part)
+        value[rows] += total.detach()
+        gradient[rows, stretch] = slope
+    return value, gradient
 
 
 def _examined(measure: FeatureDistance, layers: Sequence[str] | None) -> tuple[tuple[str, ...], dict[str, float]]:

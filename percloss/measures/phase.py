@@ -11,7 +11,7 @@ from percloss import distances
 from percloss._typing import PerItem, Spectrum, Wave
 from percloss.dsp.safe import db_to_amplitude, db_to_power, magnitude, undefined_where
 from percloss.dsp.stft import power
-from percloss.engine import Closed, Pair, SpectralMeasure, squared
+from percloss.engine import Closed, Pair, SpectralMeasure
 from percloss.errors import ArgumentError
 from percloss.frontends import Stft
 from percloss.measure import Measure, register
@@ -236,22 +236,23 @@ class CosinePhaseDistance(SpectralMeasure):
         largest = [x.amax((2, 3), keepdim=True).sqrt() for x in (pair.est_power, pair.ref_power)]
         silent, undefined = (x == 0 for x in largest)
         est_peak, ref_peak = (torch.where(undefined, 1, x) for x in distances.peaks(*largest))
-        est = magnitude(pair.est_power / est_peak.square(), distances.NOTHING)
-        ref = magnitude(pair.ref_power / ref_peak.square(), distances.NOTHING)
-        per_est, per_ref = 1 / (est * est_peak), 1 / (ref * ref_peak)
-        chord = squared(
-            pair.est.real * per_est - pair.ref.real * per_ref, pair.est.imag * per_est - pair.ref.imag * per_ref
-        )
-        weight = est * ref
+        # Rather than the spectra over their peaks, the floors times them: every pass over the bins counts.
+        tiny = torch.finfo(est_peak.dtype).tiny
+        est_floor, ref_floor = ((distances.NOTHING * x.square()).clamp(min=tiny) for x in (est_peak, ref_peak))
+        est_power, ref_power = pair.est_power + est_floor, pair.ref_power + ref_floor
+        est, ref = est_power.sqrt(), ref_power.sqrt()
+        chord = (pair.est.real / est).addcdiv_(pair.ref.real, ref, value=-1).square_()
+        across = (pair.est.imag / est).addcdiv_(pair.ref.imag, ref, value=-1)
+        chord.addcmul_(across, across)
+        weight = torch.mul(est, ref, out=across)
         total = 2 * weight.sum((2, 3), keepdim=True)
         value = (chord.mul_(weight).sum((2, 3), keepdim=True) / total).clamp(max=2)
-        # Along the estimate: what its magnitude does to its phasor and to the weights. The floor is in both magnitudes.
-        slope = est.square().reciprocal_().sub_(ref.square().reciprocal_()).mul_(distances.NOTHING)
-        slope.add_(2 - 2 * value).mul_(ref.div_(est))
         heard = torch.where(silent | undefined, 0, 1 / total)
-        on_est, on_ref = slope.mul_(heard / est_peak.square()), -2 * heard / (est_peak * ref_peak)
+        # Along the estimate: what its magnitude does to its phasor and to the weights. The floor is in both magnitudes.
+        slope = est_power.reciprocal_().mul_(est_floor * heard).addcdiv_(ref_floor * heard, ref_power, value=-1)
+        on_est, on_ref = slope.add_((2 - 2 * value) * heard).mul_(ref.div_(est)), -2 * heard
         value = undefined_where(undefined, torch.where(silent, 1, value))
-        return Closed(value[..., 0, 0], on_est, on_ref.expand_as(on_est).clone())
+        return Closed(value[..., 0, 0], on_est, torch.empty_like(on_est).copy_(on_ref))  # laid out as the spectra are
 
 
 @register

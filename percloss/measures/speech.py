@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -30,28 +29,12 @@ print(repr(float(pesq.pesq(rate, ref, est, mode))))
 """
 
 
-class _ByPackage(Measure):
-    """A measure another package computes, channel by channel, on the CPU and without a gradient."""
-
-    def compare(self, est: Wave, ref: Wave) -> PerItem:
-        pairs = zip(_arrays(est), _arrays(ref), strict=True)
-        return est.new_tensor([self._outcome(e, r)[0] for e, r in pairs]).view(est.shape[:2])
-
-    def undefined_because(self, est: Tensor, ref: Tensor) -> str:
-        outcomes = [self._outcome(e, r)[1] for e, r in zip(_arrays(est), _arrays(ref), strict=True)]
-        return next((reason for reason in outcomes if reason), "not defined for this item")
-
-    @abstractmethod
-    def _outcome(self, est: Array, ref: Array) -> tuple[float, str]:
-        """The value and an empty string, or nan and why."""
-
-
 def _arrays(x: Tensor) -> Iterator[Array]:
     return iter(x.detach().cpu().flatten(0, -2).numpy())
 
 
-class _PESQ(_ByPackage):
-    """Calls the package; the two final classes say at which rates and in which of its modes."""
+class _PESQ(Measure):
+    """Calls the package, channel by channel; the two final classes say at which rates and in which of its modes."""
 
     mode: str
 
@@ -61,7 +44,16 @@ class _PESQ(_ByPackage):
         self.sample_rate = sample_rate
         require("pesq", extra="speech")
 
+    def compare(self, est: Wave, ref: Wave) -> PerItem:
+        pairs = zip(_arrays(est), _arrays(ref), strict=True)
+        return est.new_tensor([self._outcome(e, r)[0] for e, r in pairs]).view(est.shape[:2])
+
+    def undefined_because(self, est: Tensor, ref: Tensor) -> str:
+        outcomes = [self._outcome(e, r)[1] for e, r in zip(_arrays(est), _arrays(ref), strict=True)]
+        return next((reason for reason in outcomes if reason), "not defined for this item")
+
     def _outcome(self, est: Array, ref: Array) -> tuple[float, str]:
+        """The value and an empty string, or nan and why."""
         if not ref.any() or not est.any():
             return math.nan, f"{'estimate' if ref.any() else 'reference'} is silent"
         if est.size > SAFE_SECONDS * self.sample_rate:

@@ -209,7 +209,7 @@ def _fit(name: str, sample_rate: int | None, device: torch.device) -> "Measure |
     try:
         spec = find(name).spec
         rates = spec.sample_rates
-        if spec.takes == "sources" or not NEEDS.issuperset(spec.needs):
+        if spec.several or not NEEDS.issuperset(spec.needs):
             return f"takes {', '.join([spec.takes, *spec.needs])}, which no single file holds; use percloss.evaluate"
         if sample_rate is not None and rates is not None and sample_rate not in rates:
             return f"defined at {spec.rates()} Hz only, got {sample_rate}: --resample {max(rates)}"

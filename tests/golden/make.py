@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from percloss import catalogue, create
-from percloss.dsp.resample import resample, resample_kernel
+from percloss.dsp.resample import resample
 from percloss.measure import find
 from tests.signals import RATE, at_snr, noise, rate_of, speech
 
@@ -66,7 +66,7 @@ def measured(name: str) -> dict[str, float | None]:
         elif measure.spec.takes == "alone":
             del given["ref"]
         given |= {"mix": mix} if "mix" in measure.spec.needs else {}
-        value = measure(**{role: resample(x, RATE, rate, resample_kernel(RATE, rate)) for role, x in given.items()})
+        value = measure(**{role: resample(x, RATE, rate) for role, x in given.items()})
         values[row] = None if value.isnan().any() else value.mean().item()
     return values
 

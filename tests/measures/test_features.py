@@ -253,7 +253,8 @@ def test_the_net_never_sees_more_than_a_stretch_and_what_is_too_short_behind_it(
 def test_what_is_kept_for_the_gradient_is_one_waveform() -> None:
     """While the net itself keeps every layer's features."""
     est, ref = (x[0].requires_grad_() for x in pair(1, 2, 8_000))
-    value = features._ValueAndGradient.apply(est, ref.detach(), RandomConvolutionDistance(RATE))
+    made = features._value_and_gradient(est, ref.detach(), RandomConvolutionDistance(RATE))
+    value = features.given(est, *made, refusal="")
     assert [x.shape for x in value.grad_fn.saved_tensors] == [est.shape]
 
 
