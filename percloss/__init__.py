@@ -220,7 +220,7 @@ _HOME = {name: f"percloss.{module}" for module, names in _WHERE.items() for name
 _ROOMS = {
     *("adversarial", "balancing", "compat", "data", "degrade", "discriminators", "distances", "distribution"),
     *("dsp", "engine", "errors", "evaluation", "frontends", "functional", "hearing", "losses", "measures"),
-    *("metric_gan", "metrics", "nets", "recipes", "spec", "testing", "uncertainty", "wrappers"),
+    *("metric_gan", "metrics", "nets", "recipes", "spec", "stats", "testing", "uncertainty", "wrappers"),
 }
 
 __all__ = list(_HOME)
