@@ -67,7 +67,7 @@ def post_screen(ratings: npt.ArrayLike, role: Sequence[str | None]) -> Screening
         ArgumentError: No stimulus is a hidden reference, or the ratings are not from 0 to 100.
 
     References:
-        [itubs1534]_.
+        [itu2015bs1534]_.
     """
     table = ratings_of(ratings)
     roles = np.array([str(each) for each in role])
@@ -122,7 +122,7 @@ def check_listeners(
         same: Greatest part of a listener's ratings that may be one and the same.
 
     References:
-        [itup808]_.
+        [itu2021p808]_.
     """
     table = ratings_of(ratings)
     known = None if gold is None else numbers(gold, "gold")

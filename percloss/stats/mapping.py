@@ -121,7 +121,7 @@ def mapped(
         True
 
     References:
-        [itup1401]_, 7.3.2 and appendix I.
+        [itu2020p1401]_, 7.3.2 and appendix I.
     """
     if kind not in ("cubic", "logistic"):
         raise ArgumentError(f'mapped: got kind={kind!r}; needed is "cubic" or "logistic".')

@@ -42,7 +42,7 @@ def rmse(score: npt.ArrayLike, fitted: npt.ArrayLike, *, fitted_parameters: int 
         fitted_parameters: ``d``: 4 after a third-order mapping, 1 where nothing was fitted, as P.1401 has it.
 
     References:
-        [itup1401]_, 7.5.1.
+        [itu2020p1401]_, 7.5.1.
     """
     return _root_mean_square(score, fitted, None, fitted_parameters)
 
@@ -61,7 +61,7 @@ def rmse_star(
         fitted_parameters: ``d``, as of :func:`rmse`.
 
     References:
-        [itup1401]_, 7.7.
+        [itu2020p1401]_, 7.7.
     """
     return _root_mean_square(score, fitted, ci95, fitted_parameters)
 
@@ -77,7 +77,7 @@ def outlier_ratio(score: npt.ArrayLike, fitted: npt.ArrayLike, ci95: npt.ArrayLi
         ci95: Half width of the interval of each score; a stimulus without one is left out.
 
     References:
-        [itup1401]_, 7.5.2.2.
+        [itu2020p1401]_, 7.5.2.2.
     """
     error, tolerance, missing = _errors(score, fitted, ci95)
     if not error.size:
@@ -91,7 +91,7 @@ def fisher_z(r1: float, n1: int, r2: float, n2: int) -> Significance:
     """Whether two correlations of *different* stimuli differ; for the same stimuli see :func:`williams`.
 
     References:
-        [itup1401]_, 7.6.1.
+        [itu2020p1401]_, 7.6.1.
     """
     _correlations("fisher_z", r1, r2)
     if min(n1, n2) < 4:
@@ -112,7 +112,7 @@ def rmse_test(rmse1: float, n1: int, rmse2: float, n2: int, *, fitted_parameters
         fitted_parameters: ``d``, as of :func:`rmse`.
 
     References:
-        [itup1401]_, 7.6.4.
+        [itu2020p1401]_, 7.6.4.
     """
     df1, df2 = n1 - fitted_parameters, n2 - fitted_parameters
     if min(df1, df2) < 1 or not min(rmse1, rmse2) > 0:
@@ -135,7 +135,7 @@ def outlier_test(ratio1: float, n1: int, ratio2: float, n2: int) -> Significance
         n2: Stimuli it is of.
 
     References:
-        [itup1401]_, 7.6.2.
+        [itu2020p1401]_, 7.6.2.
     """
     if not (0 <= ratio1 <= 1 and 0 <= ratio2 <= 1) or min(n1, n2) < 1:
         raise ArgumentError(

@@ -58,7 +58,7 @@ def mean_opinion(ratings: npt.ArrayLike) -> Opinion:
         nan where nobody rated, and a nan half width where fewer than two did.
 
     References:
-        [itup1401]_, appendix III.
+        [itu2020p1401]_, appendix III.
     """
     table = ratings_of(ratings)
     n = np.isfinite(table).sum(1)
