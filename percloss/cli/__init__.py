@@ -18,6 +18,11 @@ __all__ = ["INTERRUPTED", "debugging", "emit", "percloss"]
 COMMANDS = {
     "score": ("percloss.cli.score:score", "Score files against their references."),
     "compare": ("percloss.cli.compare:compare", "Say which of two systems is better, and whether the data can tell."),
+    "correlate": ("percloss.cli.correlate:correlate", "Say how far measures follow the listeners of a test."),
+    "disparity": (
+        "percloss.cli.disparity:disparity",
+        "Train one network with many losses, and see which measure prefers which.",
+    ),
     "list": ("percloss.cli.catalogue:list_", "List the measures."),
     "info": ("percloss.cli.catalogue:info", "Say what a measure is: claims, equation, settings, source."),
     "cite": ("percloss.cli.catalogue:cite", "Print the BibTeX of what a measure is from."),
