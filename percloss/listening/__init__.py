@@ -1,0 +1,1 @@
+"""Listening tests: recordings and what people said of them, read from a table or from a set as it is published."""
