@@ -2,6 +2,9 @@
 
 So that "how far apart?" has an answer in one unit for all measures, each also scores a ladder of white noise: the place
 of a version is the SNR at which white noise would get the same score. A measure that follows the SNR puts all at one.
+
+Then all families of ``percloss.degrade`` at that ratio, by the measures that model listeners: does the one that follows
+the waveform rank them as those do?
 """
 
 import math
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 from torch import Tensor
 
 from percloss import __version__, report
@@ -28,13 +32,19 @@ from percloss.scoring.audio import write
 
 __all__ = [
     "CHOSEN",
+    "FOLLOWS_WAVEFORM",
     "LADDER_DB",
+    "MODELS",
     "SAME_DB",
     "SNR_DB",
+    "Families",
     "Material",
+    "Ranked",
     "as_dict",
+    "compared",
     "equivalents",
     "material",
+    "rank_correlation",
     "ready",
     "seen",
     "study",
@@ -58,6 +68,12 @@ the ladder adds up to 1.5 dB."""
 
 SNR_DB = (1.0, 40.0)
 """What may be asked for [dB]: no low-pass reaches 0 dB, and float32 holds no ladder that ends far above 80 dB."""
+
+FOLLOWS_WAVEFORM = "si_sdr"
+"""Whose ranking of the families is compared with those of ``MODELS``."""
+
+MODELS = (("pesq_wb", "pesq_like"), ("two_f",), ("stoi",))
+"""Models of listeners, each the first of its names that is there."""
 
 LEAD = (
     "Each version differs from its reference by an error of exactly the same energy, {snr_db:g} dB below the signal: "
@@ -83,6 +99,29 @@ class Material(NamedTuple):
     wave: Tensor
     sample_rate: int
     is_speech: bool
+
+
+class Ranked(NamedTuple):
+    """How one measure ranks the families as another does: Spearman's correlation and the ends of its interval."""
+
+    model: str
+    rho: float
+    low: float
+    high: float
+
+
+class Families(NamedTuple):
+    """All families at one ratio.
+
+    Attributes:
+        scores: By family, the value of each measure, the SNR first.
+        left_out: Families that do not reach the ratio, and measures that are not there, with the reason.
+        correlations: Of ``FOLLOWS_WAVEFORM`` with each model.
+    """
+
+    scores: Mapping[str, Mapping[str, float]]
+    left_out: Mapping[str, str]
+    correlations: Sequence[Ranked]
 
 
 def ready() -> None:
@@ -160,6 +199,68 @@ def study(given: Material, *, snr_db: float = 10.0, seed: int = 0) -> Section:
     return replace(section, summary=seen(section))
 
 
+def compared(given: Material, *, snr_db: float = 10.0, seed: int = 0) -> Families:
+    """Spoil speech in every way there is, at one ratio, and see whether SI-SDR ranks the results as models of ears do.
+
+    The interval of a correlation is that of other families like these: they are drawn anew.
+
+    Args:
+        given: The recording, at a rate that the models know.
+        snr_db: Of every version [dB].
+        seed: Of the degradations and of the interval.
+    """
+    left_out: dict[str, str] = {}
+    measures = {name: create(name, sample_rate=given.sample_rate) for name in ("snr", FOLLOWS_WAVEFORM)}
+    for names in MODELS:
+        for name in names:
+            try:
+                measures[name] = create(name, sample_rate=given.sample_rate)
+                break
+            except PerclossError as error:
+                left_out[name] = str(error)
+    scores: dict[str, dict[str, float]] = {}
+    for family in FAMILIES:
+        try:
+            est = degrade(given.wave, given.sample_rate, family, snr_db=snr_db, seed=seed)
+        except PerclossError as error:
+            left_out[family] = str(error)
+            continue
+        scores[family] = _scores(est, given.wave, given.sample_rate, measures)
+    columns = {name: [row[name] for row in scores.values()] for name in measures}
+    followed = columns[FOLLOWS_WAVEFORM]
+    correlations = [
+        Ranked(name, *rank_correlation(followed, columns[name], seed=seed))
+        for name in measures
+        if name not in ("snr", FOLLOWS_WAVEFORM)
+    ]
+    return Families(scores, left_out, correlations)
+
+
+def rank_correlation(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> tuple[float, float, float]:
+    """Spearman's rank correlation, and its 95 % interval over 2000 resamples of the pairs (percentiles).
+
+    Pairs without a value are left out. All three are nan where fewer than four are left, or where one does not vary.
+
+    Example:
+        >>> rank_correlation([1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 4.0, 9.0, 16.0, 25.0])
+        (1.0, 1.0, 1.0)
+    """
+    pairs = np.asarray([a, b], dtype=np.float64)
+    pairs = pairs[:, np.isfinite(pairs).all(0)]
+    count = pairs.shape[1]
+    if count < 4 or (np.ptp(pairs, axis=1) == 0).any():
+        return math.nan, math.nan, math.nan
+    drawn = np.random.default_rng(seed).integers(0, count, (2000, count))
+    # The first is the data themselves.
+    rows = np.concatenate((np.arange(count)[None], drawn))
+    ranks = [rankdata(values[rows], axis=1) for values in pairs]
+    first, second = (rank - rank.mean(1, keepdims=True) for rank in ranks)
+    power = (first**2).sum(1) * (second**2).sum(1)
+    rho = (first * second).sum(1)[power > 0] / np.sqrt(power[power > 0])
+    low, high = np.quantile(rho[1:], (0.025, 0.975))
+    return round(float(rho[0]), 6), round(float(low), 6), round(float(high), 6)
+
+
 def suiting(given: Material) -> tuple[dict[str, Measure], dict[str, str]]:
     """The measures of the catalogue that can score a recording, and for each of the others why not."""
     measures: dict[str, Measure] = {}
@@ -172,8 +273,10 @@ def suiting(given: Material) -> tuple[dict[str, Measure], dict[str, str]]:
             spec = find(name).spec
             if spec.alone:
                 left_out[name] = "takes no reference"
-            elif spec.takes in ("sources", "mixtures") or spec.needs:
+            elif spec.several or spec.needs:
                 left_out[name] = f"needs {' and '.join(spec.needs) or 'sources'}, and there is one signal"
+            elif spec.better not in ("higher", "lower"):
+                left_out[name] = "tells one quality of the sound, and not how good it is"
             elif spec.sample_rates is not None and given.sample_rate not in spec.sample_rates:
                 left_out[name] = f"defined at {spec.rates()} Hz only"
             else:

@@ -1,9 +1,10 @@
 """``percloss demo``: tables on stdout, report and audio in a folder; the work is done in ``percloss.demo``."""
 
 import json
+import math
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,7 @@ from percloss.cli import Refused
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from percloss.demo import Families
     from percloss.report import Column, Section
 
 # Columns beyond these many tables are named, and are in the report.
@@ -37,9 +39,10 @@ MARKS = {"best": ("*", "bold green"), "worst": ("!", "red"), "": (" ", "")}
 @click.option("--quick", is_flag=True, help="Two seconds of each clip.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def demo(out: Path, snr_db: float, seed: int, quick: bool, as_json: bool) -> None:
-    """Spoil embedded clips in eight ways at one SNR, and see what each measure says.
+    """Spoil embedded clips in many ways at one SNR, and see what each measure says.
 
-    Prints the scores, and writes a page to listen to and compare them. Uses no network; the same seed gives the same
+    Prints the scores, and writes a page to listen to and compare them. Then spoils speech in every way there is, and
+    says whether SI-SDR ranks the results as models of listeners do. Uses no network; the same seed gives the same
     sounds and scores.
 
     \b
@@ -58,11 +61,17 @@ def demo(out: Path, snr_db: float, seed: int, quick: bool, as_json: bool) -> Non
     try:
         out.mkdir(parents=True, exist_ok=True)
         sections = []
-        for given in room.material(quick=quick):
+        recordings = room.material(quick=quick)
+        for given in recordings:
             say(given.name, "spoiling and scoring it")
             sections.append(room.study(given, snr_db=snr_db, seed=seed))
             _say_left_out(sections[-1])
         room.write_audio(out, sections)
+        speech = next(given for given in recordings if given.is_speech)
+        say(speech.name, "spoiling it in every way there is")
+        families = room.compared(speech, snr_db=snr_db, seed=seed)
+        for name, reason in families.left_out.items():
+            say(speech.name, f"left out {name}: {reason}")
         report = room.write_report(out, sections, snr_db=snr_db, command=shlex.join(["percloss", "demo", *options]))
     except OSError as error:
         reason = error.strerror or str(error)
@@ -76,13 +85,31 @@ def demo(out: Path, snr_db: float, seed: int, quick: bool, as_json: bool) -> Non
             "folder": str(out),
             "report": report.name,
             "clips": [room.as_dict(section) for section in sections],
+            "families": _families_dict(families),
         }
         click.echo(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False).encode())
         return
     for section in sections:
         _print(section)
+    _print_families(families, snr_db)
     click.echo(f"report: {report}")
     _say_next(out)
+
+
+def _families_dict(found: "Families") -> dict[str, Any]:
+    def plain(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "scores": {
+            family: {name: plain(value) for name, value in scores.items()} for family, scores in found.scores.items()
+        },
+        "left_out": dict(found.left_out),
+        "correlations": {
+            one.model: {"spearman": plain(one.rho), "ci95": [plain(one.low), plain(one.high)]}
+            for one in found.correlations
+        },
+    }
 
 
 def _say_left_out(section: "Section") -> None:
@@ -141,6 +168,40 @@ def _print(section: "Section") -> None:
         out.print(f"more in the report: {', '.join(rest)}", style="dim")
     out.print("* best, ! worst of a column; ↑ higher is better, ↓ lower is better", style="dim")
     out.print(f"{section.summary}\n")
+
+
+def _print_families(found: "Families", snr_db: float) -> None:
+    from percloss.cli.terminal import console, table
+    from percloss.degrade import FAMILIES
+    from percloss.demo import FOLLOWS_WAVEFORM
+    from percloss.measure import find
+    from percloss.scoring.page import figures
+
+    out = console()
+    if not found.scores:
+        return
+    names = list(next(iter(found.scores.values())))
+    out.print(f"Speech, {len(found.scores)} families, all at {snr_db:g} dB SNR", style="bold")
+    rows = table("family")
+    for name in names:
+        spec = find(name).spec
+        rows.add_column(
+            f"{name}\n{'' if spec.unit == '1' else spec.unit + ' '}{spec.arrow}",
+            justify="right",
+            no_wrap=True,
+            vertical="bottom",
+        )
+    columns = [figures(scores[name] for scores in found.scores.values()) for name in names]
+    for family, *cells in zip(found.scores, *columns, strict=True):
+        rows.add_row(FAMILIES[family].title, *cells)
+    out.print(rows)
+    out.print()
+    for one in found.correlations:
+        out.print(
+            f"rank correlation of {FOLLOWS_WAVEFORM} with {one.model}: {one.rho:+.2f}, 95 % interval {one.low:+.2f} to "
+            f"{one.high:+.2f}"
+        )
+    out.print()
 
 
 def _cell(column: "Column", version: str) -> "Text":

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import socket
 from dataclasses import replace
@@ -16,11 +17,13 @@ pytest.importorskip("soundfile", reason="needs percloss[audio]")
 pytest.importorskip("jinja2", reason="needs percloss[report]")
 
 from click.testing import CliRunner, Result
+from scipy.stats import spearmanr
 
 import percloss
 from percloss import demo
 from percloss import measure as core
 from percloss.cli import percloss as command
+from percloss.degrade import FAMILIES
 from percloss.errors import ArgumentError, MissingExtraError
 from percloss.measures import TABLE
 from percloss.report import Section, Version, Yardstick
@@ -38,7 +41,8 @@ def run(*arguments: str, columns: int = 100) -> Result:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A catalogue of measures that take no time, and of some that will be left out."""
+    """A catalogue of measures that take no time, and of some that will be left out; and no coders."""
+    monkeypatch.setattr(demo, "FAMILIES", {name: FAMILIES[name] for name in demo.CHOSEN})
     monkeypatch.setattr(demo, "catalogue", lambda: {name: TABLE[name] for name in FEW if name != "pesq_wb"})
 
 
@@ -260,6 +264,85 @@ def test_without_the_report_extra_nothing_is_begun(monkeypatch: pytest.MonkeyPat
     assert result.exit_code == 2
     assert "pip install" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_all_families_are_at_exactly_one_ratio_and_the_models_set_them_apart(ran: Ran) -> None:
+    scores = ran.document["families"]["scores"]
+    assert set(scores) | set(ran.document["families"]["left_out"]) >= set(FAMILIES)
+    assert len(scores) >= 18
+    for values in scores.values():
+        assert values["snr"] == pytest.approx(10, abs=0.005)
+    pesq = next(name for name in ("pesq_wb", "pesq_like") if name in scores["gain"])
+    for name, spread in ((pesq, 3.0), ("stoi", 0.1)):
+        column = [values[name] for values in scores.values()]
+        assert max(column) - min(column) > spread
+
+
+def test_the_ranking_by_si_sdr_is_not_that_of_the_models(ran: Ran) -> None:
+    found = ran.document["families"]["correlations"]
+    assert {"stoi"} < set(found)
+    for one in found.values():
+        low, high = one["ci95"]
+        assert -1 <= low <= one["spearman"] <= high <= 1
+        assert abs(one["spearman"]) < 0.5
+
+
+def test_the_families_and_the_correlation_are_printed_with_its_interval(few: None, tmp_path: Path) -> None:
+    shown = run("--quick", "--out", str(tmp_path)).stdout
+    rows = {line.split("  ")[0] for line in shown.partition("families, all at 10 dB SNR")[2].splitlines()}
+    assert {"White noise", "Reverberation", "Delay"} <= rows
+    said = re.findall(
+        r"^rank correlation of si_sdr with (\w+): ([+-]\d.\d\d), 95 % interval (\S+) to (\S+)$", shown, re.M
+    )
+    assert len(said) >= 2
+    assert said[0][0] in ("pesq_wb", "pesq_like")
+
+
+def test_where_pesq_is_missing_its_likeness_is_compared_and_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str, *, sample_rate: int) -> Any:
+        if name in ("pesq_wb", "two_f"):
+            raise MissingExtraError(f"{name}: not installed.")
+        return percloss.create(name, sample_rate=sample_rate)
+
+    monkeypatch.setattr(demo, "create", missing)
+    monkeypatch.setattr(
+        demo, "FAMILIES", {name: FAMILIES[name] for name in ("white_noise", "gain", "delay", "clipping")}
+    )
+    found = demo.compared(demo.material(quick=True)[0])
+    assert [one.model for one in found.correlations] == ["pesq_like", "stoi"]
+    assert found.left_out == {"pesq_wb": "pesq_wb: not installed.", "two_f": "two_f: not installed."}
+
+
+def test_a_family_that_does_not_reach_the_ratio_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    steady = demo.material(quick=True)[0]
+    steady = steady._replace(wave=torch.sin(torch.arange(16_000) / 4)[None, None])
+    monkeypatch.setattr(demo, "FAMILIES", {name: FAMILIES[name] for name in ("white_noise", "temporal_smear")})
+    monkeypatch.setattr(demo, "MODELS", (("lsd",),))
+    found = demo.compared(steady)
+    assert set(found.scores) == {"white_noise"}
+    assert "temporal_smear reaches from" in found.left_out["temporal_smear"]
+    assert math.isnan(found.correlations[0].rho)
+
+
+def test_a_rank_correlation_is_spearmans_and_its_interval_holds_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(30, generator=generator)
+    b = (a + torch.randn(30, generator=generator)).tolist()
+    rho, low, high = demo.rank_correlation(a.tolist(), b)
+    assert rho == pytest.approx(spearmanr(a, b).statistic, abs=1e-6)
+    assert low < rho < high
+    assert (rho, low, high) == demo.rank_correlation([math.exp(x) for x in a.tolist()], b)
+    # Fisher's interval, for an order of magnitude: 1.96 / sqrt(27) on the scale of arctanh.
+    assert math.atanh(high) - math.atanh(low) == pytest.approx(2 * 1.96 / math.sqrt(27), rel=0.3)
+
+
+@pytest.mark.parametrize(("a", "b"), [([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]), ([1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0])])
+def test_too_few_or_equal_values_have_no_rank_correlation(a: list[float], b: list[float]) -> None:
+    assert all(math.isnan(value) for value in demo.rank_correlation(a, b))
+
+
+def test_values_that_are_missing_are_left_out_of_a_rank_correlation() -> None:
+    assert demo.rank_correlation([1.0, 2.0, 3.0, 4.0, math.nan], [2.0, 3.0, 4.0, 5.0, 0.0])[0] == 1.0
 
 
 STEPS = [0.0, 10.0, 20.0]
