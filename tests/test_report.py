@@ -16,7 +16,11 @@ from torch import Tensor
 
 from percloss import report
 from percloss.errors import ArgumentError, ShapeError
-from percloss.report import Column, Section, Version, Yardstick
+from percloss.report import Column, Overview, Section, Version, Yardstick, pictures, sound
+from percloss.report.audible import CLASSES_DB, audible, picture
+from percloss.report.page import NUMBER_WIDTH
+from percloss.report.tables import Cell, Row, Table
+from percloss.report.verdicts import SCALES, mainly, verdict
 from percloss.spec import Spec
 
 image = pytest.importorskip("PIL.Image", reason="needs percloss[report]")
@@ -177,23 +181,23 @@ def test_a_tone_is_seen_at_its_frequency() -> None:
 
 def test_all_pictures_of_a_section_share_one_scale() -> None:
     reference, first, second, _ = shades(report.render([a_section()], **TEXTS))
-    assert reference.max() == first.max() == report.SHADES - 1
-    darker = (first.max() - second.max()) / (report.SHADES - 1) * report.RANGE_DB
-    assert darker == pytest.approx(6, abs=report.RANGE_DB / report.SHADES)
+    assert reference.max() == first.max() == pictures.SHADES - 1
+    darker = (first.max() - second.max()) / (pictures.SHADES - 1) * pictures.RANGE_DB
+    assert darker == pytest.approx(6, abs=pictures.RANGE_DB / pictures.SHADES)
 
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
 def test_every_usual_rate_has_a_picture(rate: int) -> None:
     wave = tone(rate=rate)
     section = a_section(sample_rate=rate, ref=wave, versions=[Version("a", "A", "", 0.5 * wave, {"up": 1.0})])
-    assert shades(report.render([section], **TEXTS))[0].max() == report.SHADES - 1
+    assert shades(report.render([section], **TEXTS))[0].max() == pictures.SHADES - 1
 
 
 @pytest.mark.parametrize("samples", [1, 10, 60 * RATE])
 def test_very_short_and_long_signals_have_a_picture_of_bounded_size(samples: int) -> None:
     wave = torch.full((1, 2, samples), 0.1)
     section = a_section(ref=wave, versions=[Version("a", "A", "", wave, {"up": 1.0})])
-    assert 1 <= shades(report.render([section], **TEXTS))[0].shape[1] <= report.FRAMES + 2
+    assert 1 <= shades(report.render([section], **TEXTS))[0].shape[1] <= pictures.FRAMES + 2
 
 
 def test_silence_has_a_picture_too() -> None:
@@ -211,7 +215,7 @@ def test_the_yardstick_shows_each_version_once_and_none_on_top_of_another() -> N
     drawn = [(float(at) / 100, re.findall(r'data-of="(\d+)"', inside)) for at, inside in pills]
     assert sorted(number for _, numbers in drawn for number in numbers) == list("12345678")
     assert ["1", "2", "3"] in [numbers for _, numbers in drawn]
-    edges = [(at, report.NUMBER_WIDTH * (1 + len(numbers)) / 2) for at, numbers in drawn]
+    edges = [(at, NUMBER_WIDTH * (1 + len(numbers)) / 2) for at, numbers in drawn]
     assert all(right - left >= a + b - 1e-9 for (left, a), (right, b) in itertools.pairwise(edges))
 
 
@@ -253,3 +257,158 @@ def test_a_report_that_fails_leaves_the_old_one_whole(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="report"):
         report.write(tmp_path / "missing" / "report.html", [a_section()], **TEXTS)
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+def noise(db: float, *, seed: int = 0, rate: int = RATE, seconds: float = 3.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 10 ** (db / 20) * torch.randn(1, 1, int(rate * seconds), generator=generator)
+
+
+def test_the_worst_second_and_band_are_where_a_tone_was_added() -> None:
+    ref = noise(-40)
+    est = ref.clone()
+    est[..., RATE : 2 * RATE] += tone(3000, -20, seconds=1.0)
+    worst = audible(est, ref, RATE).worst
+    assert worst.start == pytest.approx(1.0, abs=0.15)
+    assert worst.stop - worst.start == pytest.approx(1.0, abs=0.05)
+    assert worst.low_hz <= 3000 * 1.15
+    assert worst.high_hz >= 3000 / 1.15
+    assert worst.high_hz - worst.low_hz < 1000
+    assert worst.db > 10
+
+
+def test_an_error_that_the_reference_masks_is_said_not_to_be_heard() -> None:
+    ref = noise(-20)
+    found = audible(ref + noise(-100, seed=1), ref, RATE)
+    assert found.share == 0
+    assert found.sentence == "The reference masks the error everywhere: at this level it is not heard."
+
+
+def test_what_is_said_has_the_second_the_band_and_the_level_in_it() -> None:
+    ref = noise(-40)
+    est = ref + tone(3000, -30, seconds=3.0)
+    found = audible(est, ref, RATE)
+    where = r"most from [\d.]+ to [\d.]+ s, at 2.\d kHz to 3.\d kHz"
+    assert re.search(rf"{where}: there it lies {found.worst.db:.0f} dB above the masking threshold", found.sentence)
+
+
+def test_a_delay_is_no_error_of_magnitudes() -> None:
+    ref = tone(1000, -20, seconds=3.0)
+    late = audible(ref.roll(40), ref, RATE)
+    noisy = audible(ref + noise(-30), ref, RATE)
+    assert late.share < 0.1 * noisy.share
+
+
+def test_the_louder_channel_counts() -> None:
+    ref = noise(-40).repeat(1, 2, 1)
+    est = ref.clone()
+    est[:, 1] += tone(3000, -20, seconds=3.0)[0]
+    assert audible(est, ref, RATE).worst == audible(est[:, 1:], ref[:, 1:], RATE).worst
+
+
+@pytest.mark.parametrize("samples", [1, 100, 1600, RATE + 1, 45 * RATE])
+def test_every_length_has_a_worst_place_within_it_and_a_picture(samples: int) -> None:
+    ref = noise(-20, seconds=samples / RATE)[..., :samples]
+    found = audible(0.5 * ref, ref, RATE)
+    assert 0 <= found.worst.start < found.worst.stop <= samples / RATE
+    for spot in found.by_second:
+        assert spot.stop <= samples / RATE
+    shown = picture(found, RATE, 0.0, samples / RATE)
+    wide = image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))).size[0]
+    assert 1 <= wide <= pictures.FRAMES
+
+
+def test_a_picture_is_black_where_nothing_is_heard_and_bright_where_the_tone_is() -> None:
+    ref = noise(-40)
+    est = ref.clone()
+    est[..., RATE : 2 * RATE] += tone(3000, -20, seconds=1.0)
+    shown = picture(audible(est, ref, RATE), RATE, 0.5, 2.5)
+    cells = np.asarray(image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))))[::-1]
+    row = int(np.abs(pictures.mel_centres(RATE) - 3000).argmin())
+    quarter = cells.shape[1] // 4
+    assert (cells[row, quarter + 2 : 3 * quarter - 2] == len(CLASSES_DB)).all()
+    assert (cells[:, : quarter - 8] == 0).mean() > 0.95
+    assert (cells[:, 3 * quarter + 16 :] == 0).mean() > 0.95
+
+
+def test_long_sounds_are_mp3_for_all_tracks_and_short_ones_lossless() -> None:
+    loud = torch.rand(1, 2, 44_100 * 6, generator=torch.Generator().manual_seed(0)) - 0.5
+    quiet = torch.zeros_like(loud)
+    found = sound.encode([loud, quiet], 44_100, lossless=False)
+    assert found.coding == "MP3 at 320 kbit/s"
+    assert all(track.startswith("data:audio/mpeg") for track in found.tracks)
+    for track, wave in zip(found.tracks, (loud, quiet), strict=True):
+        samples, rate = soundfile.read(io.BytesIO(base64.b64decode(track.partition(",")[2])))
+        assert (rate, samples.shape) == (44_100, tuple(wave[0].T.shape))
+    assert sound.encode([loud, quiet], 44_100, lossless=True).coding.startswith("FLAC")
+    assert sound.encode([loud[..., :44_100], quiet[..., :44_100]], 44_100, lossless=False).coding.startswith("FLAC")
+    assert sound.encode([loud], 96_000, lossless=False).coding.startswith("FLAC"), "MP3 has no such rate"
+
+
+def test_every_diagnostic_has_a_verdict_and_every_verdict_a_diagnostic() -> None:
+    def below(kind: type) -> set[type]:
+        return {kind}.union(*(below(each) for each in kind.__subclasses__()))
+
+    from percloss.measures.artefacts import Diagnostic
+
+    known = {each for each in below(Diagnostic) if "spec" in vars(each) and each.__module__.startswith("percloss.")}
+    assert {scale.diagnostic for scale in SCALES.values()} == known
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_verdicts_grow_with_the_distance_from_what_is_perfect(name: str) -> None:
+    scale = SCALES[name]
+    assert 0 < scale.slight < scale.clear < scale.strong
+    at = [0.0, scale.slight, scale.clear, scale.strong]
+    assert [verdict(name, value).grade for value in at] == [0, 1, 2, 3]
+    assert len({verdict(name, value).words for value in at}) == 4
+    if scale.diagnostic.below is not None:
+        assert verdict(name, -scale.clear).grade == 2
+        assert scale.diagnostic.below in verdict(name, -scale.clear).words
+        assert scale.diagnostic.above in verdict(name, scale.clear).words
+
+
+def test_a_diagnostic_without_a_value_says_why_and_has_no_grade() -> None:
+    found = verdict("harmonicity", None, "no frame of the reference is voiced")
+    assert found.grade is None
+    assert found.words == "no value: no frame of the reference is voiced"
+
+
+def test_the_strongest_artefacts_are_named_first_and_shares_of_the_error_are_not() -> None:
+    found = [verdict(name, SCALES[name].clear) for name in ("rolloff", "leakage")] + [verdict("isolated_peaks", 500.0)]
+    said = mainly(found)
+    assert said.index("whistles") < said.index("high frequencies")
+    assert "other source" not in said
+    assert mainly([verdict("rolloff", 0.0)]) == "No diagnostic finds a clear artefact."
+    assert mainly([]) == ""
+
+
+def test_a_table_carries_its_words_beside_its_marks() -> None:
+    cells = [Cell("9.5", "better", "best"), Cell("clear: dull", "-9 dB", grade=2, wordy=True)]
+    table = Table("t", "Things", "How to read it.", ["What", "A", "B"], [Row("row", "detail", cells, "section-1")])
+    page = report.render([a_section(tables=[table])], **TEXTS)
+    assert re.search(r'<td class="best">9.5<span>better</span></td>', page)
+    assert '<i class="dots" aria-hidden="true">●●○</i>clear: dull<span>-9 dB</span>' in page
+    assert '<caption class="hidden">Things: A tone</caption>' in page
+    assert '<a href="#section-1">row</a>' in page
+
+
+def test_everything_given_to_the_new_parts_is_escaped_too() -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    table = Table("t", evil, evil, [evil], [Row(evil, evil, [Cell(evil, evil)])], [evil])
+    section = a_section(tables=[table], warnings=[evil], others=[Version("m", evil, evil, tone(), {})])
+    page = report.render([section], **TEXTS, overview=Overview(evil, evil, [table], [evil]))
+    assert "alert(1)" in page
+    assert evil not in page
+    assert Links(page).tags.count("script") == 1
+
+
+def test_where_nearer_is_better_the_nearest_is_best_and_where_neither_is_none_is() -> None:
+    values = {"a": {"up": -1.0}, "b": {"up": 3.0}, "c": {"up": -5.0}}
+    nearer, neither = (
+        report.columns(a_section(values, specs={"up": replace(HIGHER, better=better, perfect=perfect)}))[0]
+        for better, perfect in (("nearer", 0.0), ("neither", None))
+    )
+    assert (nearer.best, nearer.worst) == ({"a"}, {"c"})
+    assert not neither.best | neither.worst
+    assert nearer.spread == neither.spread == "8.000"

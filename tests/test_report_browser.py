@@ -1,6 +1,8 @@
 """What a listener meets in a browser: no error, sound only when asked for, the same place in every version, keys."""
 
+import base64
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +23,7 @@ from percloss import demo, report
 from percloss.measures import TABLE
 from percloss.report import Section, Version, Yardstick
 from percloss.spec import Spec
+from tests.cli.support import folder, noise, run
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -142,12 +146,14 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **where)
 
-    def press(self, key: str) -> None:
+    def press(self, key: str, *, modifiers: int = 0) -> None:
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
-        codes = {"Enter": 13, "Tab": 9, "Escape": 27}
+        codes = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
         code = codes.get(key) or ord(key.upper())
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text, windowsVirtualKeyCode=code)
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, text=text, modifiers=modifiers, windowsVirtualKeyCode=code
+            )
 
     def complaints(self) -> list[Any]:
         """What the console, uncaught errors and the browser's own log (blocked or failed loads) hold."""
@@ -352,3 +358,145 @@ def test_the_report_of_the_demo_opens_without_a_complaint_and_plays(
     browser.click(".play")
     browser.until("document.querySelector('.seek').valueAsNumber > 0.1")
     assert browser.complaints() == []
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``percloss report`` makes of two systems and a mixture, in stereo and long enough for MP3."""
+    root, rate = tmp_path_factory.mktemp("studied"), 44_100
+    ref = noise(0, samples=6 * rate, channels=2)
+    late = np.zeros_like(ref)
+    late[4 * rate : 5 * rate] = 3 * noise(1, samples=rate, channels=2)
+    for name, wave in {"ref": ref, "mix": ref + noise(2, samples=6 * rate, channels=2), "old": ref + late}.items():
+        folder(root / name, {"song": wave, "tune": wave[:rate]}, rate=rate)
+    folder(root / "new", {"song": np.clip(12 * ref, -1, 1), "tune": 0.9 * ref[:rate]}, rate=rate)
+    (root / "new" / "lost.wav").write_bytes(b"")
+    folder(root / "ref", {"lost": ref[:rate]}, rate=rate)
+    options = ("--ref", root / "ref", "--mix", root / "mix", "-m", "snr,mel", "-o", root / "page.html")
+    result = run("report", root / "old", root / "new", *options)
+    assert result.exit_code == 3, result.stderr
+    return root / "page.html"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_a_study_opens_without_a_complaint(browser: Browser, studied: Path, scheme: str) -> None:
+    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.open(studied)
+    assert browser.js("[...document.images].every(each => each.naturalWidth > 0)")
+    assert browser.js("document.querySelectorAll('.item').length") == 2
+    assert browser.complaints() == []
+    assert browser.requests() <= {"file", "data"}
+
+
+def test_coded_sound_plays_in_step_and_keeps_its_place(browser: Browser, studied: Path) -> None:
+    browser.open(studied)
+    assert "MP3" in browser.js("document.querySelector('#section-1 .keys').textContent")
+    browser.click("#section-1 .play")
+    browser.until("document.querySelector('#section-1 .seek').valueAsNumber > 0.3")
+    assert browser.js("gains.length") == 4
+    before, started = place(browser), time.monotonic()
+    browser.press("1")
+    browser.until("gains[1].gain.value > 0.99 && gains[0].gain.value < 0.01")
+    after = place(browser)
+    assert before <= after <= before + time.monotonic() - started + 0.1
+    assert browser.js("gains.length") == 4
+    assert browser.complaints() == []
+
+
+def test_the_worst_second_is_a_button_that_plays_it(browser: Browser, studied: Path) -> None:
+    browser.open(studied)
+    assert "Play old from 4.0 s" in browser.js("document.querySelector('#section-1 .go').textContent")
+    browser.click("#section-1 .go")
+    browser.until("starts.length === 4")
+    assert browser.js("starts") == [pytest.approx(4.0, abs=0.1)] * 4
+    assert pressed(browser)[1] == 1, "the overview has no players"
+
+
+def test_arrows_move_by_a_second_and_with_shift_by_a_tenth(browser: Browser, studied: Path) -> None:
+    browser.open(studied)
+    browser.js("document.querySelector('#section-1 .seek').focus()")
+    step = browser.js("Math.min(1, Number(document.querySelector('#section-1').dataset.seconds) / 10)")
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        browser.press(key)
+    assert place(browser) == pytest.approx(step, abs=0.011)
+    browser.press("ArrowRight", modifiers=8)
+    assert place(browser) == pytest.approx(1.1 * step, abs=0.011)
+
+
+def test_tab_reaches_everything_that_can_be_used_in_the_order_of_the_page(browser: Browser, studied: Path) -> None:
+    browser.open(studied)
+    browser.js("document.querySelectorAll('details').forEach(each => { each.open = true; }); window.focus();")
+    everything = "[...document.querySelectorAll('a, button, input, summary, audio, [tabindex]')]"
+    count = browser.js(f"{everything}.length")
+    reached: list[int] = []
+    # A player has parts of its own to stop at.
+    for _ in range(12 * count):
+        browser.press("Tab")
+        at = browser.js(f"{everything}.indexOf(document.activeElement)")
+        if at == -1:
+            break
+        if [at] != reached[-1:]:
+            reached.append(at)
+    assert reached == list(range(count))
+
+
+def test_every_table_has_a_caption_and_every_cell_its_heads(browser: Browser, studied: Path) -> None:
+    browser.open(studied)
+    assert browser.js("document.querySelectorAll('table').length") > 5
+    assert browser.js("[...document.querySelectorAll('table')].every(each => each.caption?.textContent.trim())")
+    assert browser.js("[...document.querySelectorAll('th')].every(each => each.scope)")
+    assert browser.js("[...document.querySelectorAll('svg[role=img]')].every(each => each.ariaLabel)")
+    levels = browser.js("[...document.querySelectorAll('h1, h2, h3')].map(each => Number(each.localName[1]))")
+    assert levels[0] == 1
+    assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
+
+
+CONTRAST = """
+(() => {
+  const style = getComputedStyle(document.documentElement);
+  const light = (name) => {
+    const hex = style.getPropertyValue(name).trim().slice(1);
+    const parts = [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255);
+    const linear = parts.map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  return PAIRS.map((pair) => {
+    const [dark, bright] = pair.map(light).sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05);
+  });
+})()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_what_is_behind_it(browser: Browser, studied: Path, scheme: str) -> None:
+    """By 4.5 to 1, as the Web Content Accessibility Guidelines 2.1 ask, criterion 1.4.3."""
+    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.open(studied)
+    pairs = [(text, behind) for text in ("--ink", "--soft", "--accent") for behind in ("--page", "--card")]
+    pairs += [("--best", "--best-wash"), ("--worst", "--worst-wash"), ("--on-accent", "--accent"), ("--ink", "--wash")]
+    ratios = browser.js(CONTRAST.replace("PAIRS", json.dumps(pairs)))
+    assert {pair: ratio for pair, ratio in zip(pairs, ratios, strict=True) if ratio < 4.5} == {}
+
+
+@pytest.mark.parametrize("width", [360, 400, 1280])
+def test_the_page_of_a_study_is_never_wider_than_the_window(browser: Browser, studied: Path, width: int) -> None:
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+    browser.open(studied)
+    assert browser.js("document.documentElement.scrollWidth") <= width
+    browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_on_paper_no_table_is_cut_off_and_nothing_is_left_to_click(browser: Browser, studied: Path) -> None:
+    # A4 less its margins, at 96 dots an inch.
+    browser.call("Emulation.setDeviceMetricsOverride", width=703, height=1000, deviceScaleFactor=1, mobile=False)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.open(studied)
+    assert browser.js(
+        "[...document.querySelectorAll('.scroll')].every(each => each.scrollWidth <= each.clientWidth + 1)"
+    )
+    hidden = "[...document.querySelectorAll('.play, .go, .seek, nav')].every(each => each.offsetParent === null)"
+    assert browser.js(hidden)
+    browser.call("Emulation.setEmulatedMedia", media="")
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    assert base64.b64decode(browser.call("Page.printToPDF")["data"]).startswith(b"%PDF")

@@ -1,39 +1,29 @@
-"""One HTML file that can be listened to: players that switch without a gap, spectrograms, scores; and nothing else."""
+"""One HTML file that can be listened to: players that switch without a gap, pictures, tables; and nothing else."""
 
-import base64
-import io
 import math
 import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from percloss._optional import require
-from percloss.dsp.safe import db_to_power, log_power
-from percloss.dsp.scales import MEL_SLANEY
 from percloss.errors import ArgumentError, ShapeError
-from percloss.frontends import Bands, Stft
+from percloss.report.audible import FULL_SCALE_SPL, Audible, classes, picture
+from percloss.report.pictures import RANGE_DB, SHADES, Tick, colours, hz_ticks, levels, png, spectrogram, ticks
+from percloss.report.sound import encode
+from percloss.report.tables import Table
 from percloss.spec import Spec
 
-__all__ = ["Column", "Section", "Version", "Yardstick", "columns", "render", "write"]
+__all__ = ["Column", "Overview", "Section", "Version", "Yardstick", "columns", "render", "write"]
 
-Picture: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
-TEMPLATE = "report.html.jinja"
-# What a spectrogram shows below its section's loudest cell [dB], how many bands and at most how many frames of it.
-RANGE_DB, FLOOR_DB = 80.0, -140.0
-BANDS, FRAMES = 96, 480
-# Shades in a spectrogram: steps of 1.25 dB, which the eye cannot tell apart and PNG packs well.
-SHADES = 64
+TEMPLATE = "page.html.jinja"
 # Of a digit on the yardstick, relative to the yardstick's length in a window of usual width.
 NUMBER_WIDTH = 0.017
-TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -47,6 +37,7 @@ class Version:
         wave: Its samples, ``(1, channels, time)``.
         scores: Value of each measure; nan where it has none.
         reasons: Why, for each measure without a value.
+        audible: Where its error is heard, if that is to be shown.
     """
 
     name: str
@@ -55,6 +46,7 @@ class Version:
     wave: Tensor
     scores: Mapping[str, float]
     reasons: Mapping[str, str] = field(default_factory=dict)
+    audible: Audible | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +95,11 @@ class Section:
         summary: What is seen, in a sentence or two.
         left_out: Measures that were not taken, and why.
         yardstick: Where there is one.
+        start: Where in the recording the waves begin [s].
+        others: What can be listened to besides and is not judged, such as the mixture.
+        warnings: What would spoil a comparison.
+        tables: Shown after the table of scores, or in place of it where there are no specs.
+        lossless: Whether no track is coded with a loss, however large it is.
     """
 
     name: str
@@ -116,6 +113,28 @@ class Section:
     summary: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
     yardstick: Yardstick | None = None
+    start: float = 0.0
+    others: Sequence[Version] = ()
+    warnings: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    lossless: bool = True
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is said of all items before each of them has a section of its own.
+
+    Args:
+        title: Heading.
+        about: What was compared, in a sentence or two.
+        tables: What was found.
+        failed: What could not be scored, and why.
+    """
+
+    title: str
+    about: str
+    tables: Sequence[Table] = ()
+    failed: Sequence[str] = ()
 
 
 class Column(NamedTuple):
@@ -134,7 +153,15 @@ def columns(section: Section) -> list[Column]:
     return [_column(section, name, spec) for name, spec in section.specs.items()]
 
 
-def render(sections: Sequence[Section], *, title: str, lead: str, command: str, versions: Mapping[str, str]) -> str:
+def render(
+    sections: Sequence[Section],
+    *,
+    title: str,
+    lead: str,
+    command: str,
+    versions: Mapping[str, str],
+    overview: Overview | None = None,
+) -> str:
     """The report as HTML, in which everything given is escaped.
 
     Args:
@@ -143,6 +170,7 @@ def render(sections: Sequence[Section], *, title: str, lead: str, command: str, 
         lead: First paragraph.
         command: The line that makes it again.
         versions: Of the packages it was made with.
+        overview: What stands before the sections, with a list of them.
 
     Raises:
         ArgumentError: No section, a score for a measure without a Spec, or samples that are not finite.
@@ -153,7 +181,7 @@ def render(sections: Sequence[Section], *, title: str, lead: str, command: str, 
     if not sections:
         raise ArgumentError("report: no section came; give at least one Section.")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("percloss", ""),
+        loader=jinja2.PackageLoader("percloss", "report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -164,16 +192,25 @@ def render(sections: Sequence[Section], *, title: str, lead: str, command: str, 
         lead=lead,
         command=command,
         versions=versions,
+        overview=overview,
         sections=[_shown(section) for section in sections],
+        full_scale_spl=FULL_SCALE_SPL,
     )
     return page
 
 
 def write(
-    path: Path, sections: Sequence[Section], *, title: str, lead: str, command: str, versions: Mapping[str, str]
+    path: Path,
+    sections: Sequence[Section],
+    *,
+    title: str,
+    lead: str,
+    command: str,
+    versions: Mapping[str, str],
+    overview: Overview | None = None,
 ) -> None:
     """Write the report, whole or not at all. The arguments are those of :func:`render`."""
-    page = render(sections, title=title, lead=lead, command=command, versions=versions)
+    page = render(sections, title=title, lead=lead, command=command, versions=versions, overview=overview)
     unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         unfinished.write_text(page, encoding="utf-8")
@@ -189,15 +226,17 @@ def _column(section: Section, name: str, spec: Spec) -> Column:
     texts = {version: format(value, style) if version in defined else "–" for version, value in values.items()}
     if not defined:
         return Column(spec, texts, frozenset(), frozenset(), "–", "–")
-    ordered = sorted(defined, key=lambda version: spec.sign * defined[version])
+    ranked = spec.better != "neither"
+    ordered = sorted(defined, key=lambda version: spec.cost(defined[version]) if ranked else defined[version])
     best, worst = texts[ordered[0]], texts[ordered[-1]]
-    marked = best != worst
+    marked = ranked and best != worst
+    spread = max(defined.values()) - min(defined.values())
     return Column(
         spec,
         texts,
         frozenset(version for version in defined if marked and texts[version] == best),
         frozenset(version for version in defined if marked and texts[version] == worst),
-        format(abs(defined[ordered[0]] - defined[ordered[-1]]), style) if marked else "0",
+        format(spread, style) if len({texts[version] for version in defined}) > 1 else "0",
         _apart(section.yardstick, name),
     )
 
@@ -218,18 +257,16 @@ def _apart(yardstick: Yardstick | None, measure: str) -> str:
     return f"≥{digits}" if yardstick.beyond(measure) else digits
 
 
-class _Tick(NamedTuple):
-    at: float
-    text: str
-
-
 class _Track(NamedTuple):
-    """What one player button and its picture need."""
+    """What one player button and its pictures need. ``heard`` is empty where no error is looked for."""
 
+    number: int
     title: str
     description: str
     audio: str
     picture: str
+    audible: Audible | None
+    heard: str
 
 
 class _Pill(NamedTuple):
@@ -245,20 +282,68 @@ class _Shown(NamedTuple):
     section: Section
     seconds: float
     tracks: list[_Track]
+    coding: str
     lowered_db: float
     columns: list[Column]
-    hz_ticks: list[_Tick]
-    second_ticks: list[_Tick]
-    place_ticks: list[_Tick]
+    hz_ticks: list[Tick]
+    second_ticks: list[Tick]
+    place_ticks: list[Tick]
     mark: float
     pills: dict[str, list[_Pill]]
     top_db: int
     bottom_db: int
     shades: str
+    legend: list[tuple[str, str]]
 
 
 def _shown(section: Section) -> _Shown:
-    for version in section.versions:
+    reference = Version("reference", "Reference", "The original", section.ref, {})
+    heard = [reference, *section.versions, *section.others]
+    _check(section, heard)
+    peak = max(float(version.wave.abs().max()) for version in heard)
+    level = 1 / max(1.0, peak)
+    found = [levels(version.wave, section.sample_rate) for version in heard]
+    top = max(float(each.max()) for each in found)
+    seconds = section.ref.shape[-1] / section.sample_rate
+    sounds = encode([level * version.wave for version in heard], section.sample_rate, lossless=section.lossless)
+    yardstick = section.yardstick or Yardstick("", "", 0.0, 1.0, 0.0, {})
+    return _Shown(
+        section=section,
+        seconds=seconds,
+        tracks=[
+            _Track(
+                number,
+                version.title,
+                version.description,
+                sound,
+                spectrogram(each, top),
+                version.audible,
+                ""
+                if version.audible is None
+                else picture(version.audible, section.sample_rate, section.start, section.start + seconds),
+            )
+            for number, (version, each, sound) in enumerate(zip(heard, found, sounds.tracks, strict=True))
+        ],
+        coding=sounds.coding,
+        lowered_db=-20 * math.log10(level),
+        columns=columns(section),
+        hz_ticks=hz_ticks(section.sample_rate),
+        second_ticks=ticks(section.start, section.start + seconds, 4),
+        place_ticks=ticks(yardstick.low, yardstick.high, 7),
+        mark=(yardstick.mark - yardstick.low) / (yardstick.high - yardstick.low),
+        pills={
+            name: _pills(yardstick, [places[version.name] for version in section.versions])
+            for name, places in yardstick.places.items()
+        },
+        top_db=round(top),
+        bottom_db=round(top - RANGE_DB),
+        shades=png(np.arange(SHADES, dtype=np.uint8)[None], colours("magma", 0.0, 1.0, SHADES)),
+        legend=classes(),
+    )
+
+
+def _check(section: Section, heard: Sequence[Version]) -> None:
+    for version in heard:
         if version.wave.shape != section.ref.shape or section.ref.dim() != 3 or section.ref.shape[0] != 1:
             raise ShapeError(
                 f"report: {version.name} is {tuple(version.wave.shape)}, its reference {tuple(section.ref.shape)}; "
@@ -269,97 +354,8 @@ def _shown(section: Section) -> _Shown:
             raise ArgumentError(
                 f"report: {version.name} has scores for {', '.join(sorted(unknown))}; give their specs."
             )
-    reference = Version("reference", "Reference", "The original", section.ref, {})
-    heard = [reference, *section.versions]
-    peak = max(float(version.wave.abs().max()) for version in heard)
     if not math.isfinite(sum(float(version.wave.sum()) for version in heard)):
         raise ArgumentError(f"report: {section.name} has samples that are not finite; use wave.nan_to_num().")
-    level = 1 / max(1.0, peak)
-    pictures = [_levels(version.wave, section.sample_rate) for version in heard]
-    top = max(float(picture.max()) for picture in pictures)
-    seconds = section.ref.shape[-1] / section.sample_rate
-    yardstick = section.yardstick or Yardstick("", "", 0.0, 1.0, 0.0, {})
-    return _Shown(
-        section=section,
-        seconds=seconds,
-        tracks=[
-            _Track(
-                version.title,
-                version.description,
-                _flac(level * version.wave, section.sample_rate),
-                _picture(picture, top),
-            )
-            for version, picture in zip(heard, pictures, strict=True)
-        ],
-        lowered_db=-20 * math.log10(level),
-        columns=columns(section),
-        hz_ticks=_hz_ticks(section.sample_rate),
-        second_ticks=_ticks(0.0, seconds, 4),
-        place_ticks=_ticks(yardstick.low, yardstick.high, 7),
-        mark=(yardstick.mark - yardstick.low) / (yardstick.high - yardstick.low),
-        pills={
-            name: _pills(yardstick, [places[version.name] for version in section.versions])
-            for name, places in yardstick.places.items()
-        },
-        top_db=round(top),
-        bottom_db=round(top - RANGE_DB),
-        shades=_png(np.arange(SHADES, dtype=np.uint8)[None]),
-    )
-
-
-def _levels(wave: Tensor, sample_rate: int) -> Picture:
-    """Levels on a mel scale [dB re full scale], of the channels' mean power, frequency first and upwards."""
-    n_fft = 2 ** max(4, round(math.log2(0.045 * sample_rate)))
-    short = max(0, n_fft - wave.shape[-1])
-    wave = torch.nn.functional.pad(wave.detach().float().cpu(), (0, short))
-    hop = max(n_fft // 4, math.ceil(wave.shape[-1] / FRAMES))
-    power = Stft(n_fft, hop).power(wave).mean(dim=1, keepdim=True)
-    bands = Bands(MEL_SLANEY, sample_rate, BANDS, n_fft)(power)
-    levels: Picture = (10 * log_power(bands, db_to_power(FLOOR_DB))[0, 0] / math.log(10)).numpy()
-    return levels
-
-
-def _picture(levels: Picture, top: float) -> str:
-    shades = ((levels - top) / RANGE_DB + 1).clip(0, 1) * (SHADES - 1)
-    return _png(shades.round().astype(np.uint8)[::-1])
-
-
-def _png(shades: Picture) -> str:
-    """An image of shades as a data URI: one byte for a cell, coloured by a table."""
-    colours = require("matplotlib", extra="report").colormaps["magma"](np.linspace(0, 1, SHADES))[:, :3]
-    image = require("PIL.Image", extra="report").fromarray(np.ascontiguousarray(shades))
-    image.putpalette((colours * 255).round().astype(np.uint8).tobytes())
-    content = io.BytesIO()
-    image.save(content, format="PNG", optimize=True)
-    return _data_uri("image/png", content)
-
-
-def _flac(wave: Tensor, sample_rate: int) -> str:
-    soundfile = require("soundfile", extra="audio")
-    content = io.BytesIO()
-    samples = wave[0].detach().float().cpu().numpy().T
-    soundfile.write(content, samples, sample_rate, format="FLAC", subtype="PCM_16", compression_level=1.0)
-    return _data_uri("audio/flac", content)
-
-
-def _data_uri(kind: str, content: io.BytesIO) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
-
-
-def _hz_ticks(sample_rate: int) -> list[_Tick]:
-    """Where frequencies lie between 0, the bottom, and half the rate, the top."""
-    hz = torch.tensor([float(tick) for tick in TICKS_HZ if tick <= sample_rate / 2], dtype=torch.float64)
-    places = MEL_SLANEY.from_hz(hz) / MEL_SLANEY.from_hz(torch.tensor(sample_rate / 2, dtype=torch.float64))
-    return [_Tick(float(place), f"{int(tick)}") for place, tick in zip(places, hz, strict=True)]
-
-
-def _ticks(low: float, high: float, most: int) -> list[_Tick]:
-    """Round numbers between two ends."""
-    least = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(least))
-    step = next(step * power for step in (1, 2, 5, 10) if step * power >= least)
-    first, last = math.ceil(low / step), math.floor(high / step)
-    return [_Tick((n * step - low) / (high - low), f"{n * step:g}") for n in range(first, last + 1)]
 
 
 def _pills(yardstick: Yardstick, places: Sequence[float]) -> list[_Pill]:
