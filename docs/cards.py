@@ -37,7 +37,7 @@ def _plot(figure: Any, name: str, snr_db: Sequence[float], lines: dict[str, list
     axes.set_xlim(max(snr_db) + 1, min(snr_db) - 1)
     axes.set_xlabel("SNR of the spoilt sentence [dB]")
     axes.set_ylabel(name if spec.unit == "1" else f"{name} [{spec.unit}]")
-    axes.set_title(f"{spec.title}: {spec.better} is better", fontsize=9)
+    axes.set_title(f"{spec.title}: {spec.direction}", fontsize=9)
     axes.grid(visible=True, alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right center", frameon=False)

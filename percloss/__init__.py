@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from percloss.errors import ShapeError as ShapeError
     from percloss.evaluation import evaluate as evaluate
     from percloss.evaluation import signature as signature
+    from percloss.hearing.loudness import KWeighting as KWeighting
+    from percloss.hearing.loudness import LoudnessMeter as LoudnessMeter
     from percloss.losses import AntiWrappingPhaseLoss as AntiWrappingPhaseLoss
+    from percloss.losses import AvgModDiff1Loss as AvgModDiff1Loss
+    from percloss.losses import AvgModDiff2Loss as AvgModDiff2Loss
     from percloss.losses import BarkLoss as BarkLoss
     from percloss.losses import BSSSDRLoss as BSSSDRLoss
     from percloss.losses import CDPAMLoss as CDPAMLoss
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from percloss.losses import LogCoshLoss as LogCoshLoss
     from percloss.losses import LogSpectralLoss as LogSpectralLoss
     from percloss.losses import LogWMSELoss as LogWMSELoss
+    from percloss.losses import LongTermSpectrumLoss as LongTermSpectrumLoss
     from percloss.losses import Loss as Loss
     from percloss.losses import MAELoss as MAELoss
     from percloss.losses import MaskedErrorLoss as MaskedErrorLoss
@@ -56,10 +61,13 @@ if TYPE_CHECKING:
     from percloss.losses import MultiScaleMelLoss as MultiScaleMelLoss
     from percloss.losses import NMRLoss as NMRLoss
     from percloss.losses import NoiseModulationLoss as NoiseModulationLoss
+    from percloss.losses import PEAQDistortionIndexLoss as PEAQDistortionIndexLoss
+    from percloss.losses import PEAQDisturbanceLoss as PEAQDisturbanceLoss
     from percloss.losses import PESQDisturbanceLoss as PESQDisturbanceLoss
     from percloss.losses import PMSQELoss as PMSQELoss
     from percloss.losses import PrioritySpectralLoss as PrioritySpectralLoss
     from percloss.losses import RandomConvolutionLoss as RandomConvolutionLoss
+    from percloss.losses import RmsNoiseLoudLoss as RmsNoiseLoudLoss
     from percloss.losses import SASDRLoss as SASDRLoss
     from percloss.losses import ScatteringLoss as ScatteringLoss
     from percloss.losses import SDRLoss as SDRLoss
@@ -72,15 +80,35 @@ if TYPE_CHECKING:
     from percloss.losses import STFTLoss as STFTLoss
     from percloss.losses import STOILoss as STOILoss
     from percloss.losses import ThresholdedSNRLoss as ThresholdedSNRLoss
+    from percloss.losses import TotalNMRLoss as TotalNMRLoss
+    from percloss.losses import TwoFLoss as TwoFLoss
     from percloss.losses import USDRLoss as USDRLoss
     from percloss.losses import ViSQOLAudioLoss as ViSQOLAudioLoss
     from percloss.losses import ViSQOLSpeechLoss as ViSQOLSpeechLoss
     from percloss.losses import WeightedSDRLoss as WeightedSDRLoss
     from percloss.losses import WeightedSum as WeightedSum
+    from percloss.losses import WinModDiff1Loss as WinModDiff1Loss
     from percloss.measure import Measure as Measure
     from percloss.measure import catalogue as catalogue
     from percloss.measure import create as create
     from percloss.measure import register as register
+    from percloss.measures.artefacts import Leakage as Leakage
+    from percloss.measures.artefacts import LevelDifference as LevelDifference
+    from percloss.measures.artefacts import LinearlyFilterable as LinearlyFilterable
+    from percloss.measures.artefacts import PhaseFraction as PhaseFraction
+    from percloss.measures.artefacts_spectral import HighFrequencyEnergy as HighFrequencyEnergy
+    from percloss.measures.artefacts_spectral import IsolatedPeaks as IsolatedPeaks
+    from percloss.measures.artefacts_spectral import LongTermSpectrum as LongTermSpectrum
+    from percloss.measures.artefacts_spectral import Rolloff as Rolloff
+    from percloss.measures.artefacts_spectral import SpectralContrast as SpectralContrast
+    from percloss.measures.artefacts_spectral import SpectralHoles as SpectralHoles
+    from percloss.measures.artefacts_temporal import CrestFactor as CrestFactor
+    from percloss.measures.artefacts_temporal import FrameBuzz as FrameBuzz
+    from percloss.measures.artefacts_temporal import GlobalVariance as GlobalVariance
+    from percloss.measures.artefacts_temporal import Harmonicity as Harmonicity
+    from percloss.measures.artefacts_temporal import LateReverberation as LateReverberation
+    from percloss.measures.artefacts_temporal import OnsetFlux as OnsetFlux
+    from percloss.measures.artefacts_temporal import PreEcho as PreEcho
     from percloss.measures.auditory import BarkDistance as BarkDistance
     from percloss.measures.auditory import ChromaDistance as ChromaDistance
     from percloss.measures.auditory import ERBDistance as ERBDistance
@@ -113,6 +141,17 @@ if TYPE_CHECKING:
     from percloss.measures.opinion import DNSMOSBackground as DNSMOSBackground
     from percloss.measures.opinion import DNSMOSOverall as DNSMOSOverall
     from percloss.measures.opinion import DNSMOSSignal as DNSMOSSignal
+    from percloss.measures.peaq import ADB as ADB
+    from percloss.measures.peaq import PEAQ as PEAQ
+    from percloss.measures.peaq import AvgModDiff1 as AvgModDiff1
+    from percloss.measures.peaq import AvgModDiff2 as AvgModDiff2
+    from percloss.measures.peaq import PEAQDistortionIndex as PEAQDistortionIndex
+    from percloss.measures.peaq import PEAQDisturbance as PEAQDisturbance
+    from percloss.measures.peaq import RmsNoiseLoud as RmsNoiseLoud
+    from percloss.measures.peaq import TotalNMR as TotalNMR
+    from percloss.measures.peaq import TwoF as TwoF
+    from percloss.measures.peaq import TwoFDistance as TwoFDistance
+    from percloss.measures.peaq import WinModDiff1 as WinModDiff1
     from percloss.measures.pesq import DifferentiablePESQ as DifferentiablePESQ
     from percloss.measures.pesq import PESQDisturbance as PESQDisturbance
     from percloss.measures.phase import AntiWrappingPhaseDistance as AntiWrappingPhaseDistance
@@ -152,6 +191,7 @@ if TYPE_CHECKING:
     from percloss.spec import Spec as Spec
     from percloss.wrappers import Framewise as Framewise
     from percloss.wrappers import Improvement as Improvement
+    from percloss.wrappers import LoudnessMatched as LoudnessMatched
     from percloss.wrappers import MidSide as MidSide
     from percloss.wrappers import MixtureInvariant as MixtureInvariant
     from percloss.wrappers import PerBand as PerBand
@@ -166,20 +206,32 @@ _WHERE = {
     "balancing": ("Balanced", "gradient_shares", "GradientShares"),
     "errors": ("PerclossError", "SampleRateError", "ShapeError"),
     "evaluation": ("evaluate", "signature"),
+    "hearing.loudness": ("KWeighting", "LoudnessMeter"),
     "losses": (
-        *("AntiWrappingPhaseLoss", "BarkLoss", "BSSSDRLoss", "CDPAMLoss", "ChromaLoss", "ComplexSTFTLoss"),
-        *("CompressedMagnitudeLoss", "CompressedSTFTLoss", "CompressiveNMRLoss", "CosinePhaseLoss", "CSDRLoss"),
-        *("DCLoss", "DifferentiablePESQLoss", "DNSMOSBackgroundLoss", "DNSMOSOverallLoss", "DNSMOSSignalLoss"),
-        *("ERBLoss", "ESRLoss", "ESTOILoss", "FeatureLoss", "GammatoneLoss", "L1SNRLoss"),
-        *("LevelMatchedL1SNRLoss", "LogCoshLoss", "LogSpectralLoss", "LogWMSELoss", "Loss", "MAELoss"),
-        *("MaskedErrorLoss", "MaskingHingeLoss", "MelCepstralDistortionLoss", "MelLoss", "MFCCLoss", "MSELoss"),
+        *("AntiWrappingPhaseLoss", "AvgModDiff1Loss", "AvgModDiff2Loss", "BarkLoss", "BSSSDRLoss", "CDPAMLoss"),
+        *("ChromaLoss", "ComplexSTFTLoss", "CompressedMagnitudeLoss", "CompressedSTFTLoss"),
+        *("CompressiveNMRLoss", "CosinePhaseLoss", "CSDRLoss", "DCLoss", "DifferentiablePESQLoss"),
+        *("DNSMOSBackgroundLoss", "DNSMOSOverallLoss", "DNSMOSSignalLoss", "ERBLoss", "ESRLoss", "ESTOILoss"),
+        *("FeatureLoss", "GammatoneLoss", "L1SNRLoss", "LevelMatchedL1SNRLoss", "LogCoshLoss"),
+        *("LogSpectralLoss", "LogWMSELoss", "LongTermSpectrumLoss", "Loss", "MAELoss", "MaskedErrorLoss"),
+        *("MaskingHingeLoss", "MelCepstralDistortionLoss", "MelLoss", "MFCCLoss", "MSELoss"),
         *("MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss", "NoiseModulationLoss"),
-        *("PESQDisturbanceLoss", "PMSQELoss", "PrioritySpectralLoss", "RandomConvolutionLoss", "SASDRLoss"),
-        *("ScatteringLoss", "SDRLoss", "SDSDRLoss", "SISARLoss", "SISDRLoss", "SISIRLoss", "SmoothLogSTFTLoss"),
-        *("SNRLoss", "STFTLoss", "STOILoss", "ThresholdedSNRLoss", "USDRLoss", "ViSQOLAudioLoss"),
-        *("ViSQOLSpeechLoss", "WeightedSDRLoss", "WeightedSum"),
+        *("PEAQDistortionIndexLoss", "PEAQDisturbanceLoss", "PESQDisturbanceLoss", "PMSQELoss"),
+        *("PrioritySpectralLoss", "RandomConvolutionLoss", "RmsNoiseLoudLoss", "SASDRLoss", "ScatteringLoss"),
+        *("SDRLoss", "SDSDRLoss", "SISARLoss", "SISDRLoss", "SISIRLoss", "SmoothLogSTFTLoss", "SNRLoss"),
+        *("STFTLoss", "STOILoss", "ThresholdedSNRLoss", "TotalNMRLoss", "TwoFLoss", "USDRLoss"),
+        *("ViSQOLAudioLoss", "ViSQOLSpeechLoss", "WeightedSDRLoss", "WeightedSum", "WinModDiff1Loss"),
     ),
     "measure": ("catalogue", "create", "Measure", "register"),
+    "measures.artefacts": ("Leakage", "LevelDifference", "LinearlyFilterable", "PhaseFraction"),
+    "measures.artefacts_spectral": (
+        *("HighFrequencyEnergy", "IsolatedPeaks", "LongTermSpectrum", "Rolloff", "SpectralContrast"),
+        *("SpectralHoles",),
+    ),
+    "measures.artefacts_temporal": (
+        *("CrestFactor", "FrameBuzz", "GlobalVariance", "Harmonicity", "LateReverberation", "OnsetFlux"),
+        *("PreEcho",),
+    ),
     "measures.auditory": (
         *("BarkDistance", "ChromaDistance", "ERBDistance", "GammatoneDistance", "MelCepstralDistortion"),
         *("MFCCDistance",),
@@ -193,6 +245,10 @@ _WHERE = {
         *("PrioritySpectralDistance",),
     ),
     "measures.opinion": ("DNSMOSBackground", "DNSMOSOverall", "DNSMOSP808", "DNSMOSSignal"),
+    "measures.peaq": (
+        *("ADB", "AvgModDiff1", "AvgModDiff2", "PEAQ", "PEAQDistortionIndex", "PEAQDisturbance"),
+        *("RmsNoiseLoud", "TotalNMR", "TwoF", "TwoFDistance", "WinModDiff1"),
+    ),
     "measures.pesq": ("DifferentiablePESQ", "PESQDisturbance"),
     "measures.phase": (
         *("AntiWrappingPhaseDistance", "ComplexSTFTDistance", "CompressedSTFTDistance", "CosinePhaseDistance"),
@@ -212,15 +268,16 @@ _WHERE = {
     "random_resolution": ("RandomResolutionSTFTLoss",),
     "spec": ("Spec",),
     "wrappers": (
-        *("Framewise", "Improvement", "MidSide", "MixtureInvariant", "PerBand", "PermutationInvariant"),
-        *("PerStem", "Resampled", "ScaleInvariant", "SISDRImprovement", "SNRImprovement"),
+        *("Framewise", "Improvement", "LoudnessMatched", "MidSide", "MixtureInvariant", "PerBand"),
+        *("PermutationInvariant", "PerStem", "Resampled", "ScaleInvariant", "SISDRImprovement"),
+        *("SNRImprovement",),
     ),
 }
 _HOME = {name: f"percloss.{module}" for module, names in _WHERE.items() for name in names}
 _ROOMS = {
     *("adversarial", "balancing", "compat", "data", "degrade", "discriminators", "distances", "distribution"),
     *("dsp", "engine", "errors", "evaluation", "frontends", "functional", "hearing", "losses", "measures"),
-    *("metric_gan", "metrics", "nets", "recipes", "spec", "stats", "testing", "uncertainty", "wrappers"),
+    *("mad", "metric_gan", "metrics", "nets", "recipes", "spec", "stats", "testing", "uncertainty", "wrappers"),
 }
 
 __all__ = list(_HOME)

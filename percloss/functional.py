@@ -1,10 +1,10 @@
 """Functions that return more than one number per item at once. The measures take theirs from here."""
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -28,6 +28,11 @@ REASONS = (
     "an estimate is silent in this frame",
     "no filter could be found",
 )
+# Energies whose ratios a mode reports.
+_WANTED: dict[Mode, tuple[str, ...]] = {
+    "images": ("source", "error", "spatial", "filtered", "interference", "explained", "artefacts"),
+    "sources": ("filtered", "unfiltered", "interference", "explained", "artefacts"),
+}
 # Samples of all signals whose systems are solved at a time.
 _TOGETHER = 2**24
 
@@ -66,17 +71,41 @@ class BSSEval(NamedTuple):
     info: BSSInfo
 
 
-_shared: ContextVar[dict[Hashable, tuple[Tensor, Tensor, "BSSEval"]] | None] = ContextVar("shared", default=None)
+_Made = TypeVar("_Made")
+_shared: ContextVar[dict[Hashable, Any] | None] = ContextVar("shared", default=None)
 
 
 @contextmanager
 def shared() -> Iterator[None]:
-    """Within it, what several measures ask of the same tensors at the same settings is computed once."""
-    token = _shared.set({})
+    """Within it, what several measures ask of the same tensors at the same settings is computed once.
+
+    One within another is the outer one.
+    """
+    known = _shared.get()
+    token = _shared.set({} if known is None else known)
     try:
         yield
     finally:
         _shared.reset(token)
+
+
+def once(asked: Hashable, compute: Callable[[], _Made], *signals: Tensor) -> _Made:
+    """What ``compute`` makes of the signals; within ``shared`` it is called the first time only that this is asked.
+
+    Args:
+        asked: What is computed and with which settings.
+        compute: Makes it, and the same each time.
+        *signals: Of what; they are kept as long as the result.
+    """
+    known = _shared.get()
+    if known is None:
+        return compute()
+    where = tuple((x.data_ptr(), x.dtype, x.shape, x.stride(), x.requires_grad) for x in signals)
+    key = asked, where, torch.is_grad_enabled()
+    if key not in known:
+        known[key] = signals, compute()  # the tensors are kept so that their addresses stay theirs
+    made: _Made = known[key][1]
+    return made
 
 
 def bss_eval(
@@ -103,9 +132,10 @@ def bss_eval(
     Of sources any filtering of the source is forgiven: :math:`\mathrm{SDR} = |P_j e|^2 / |e - P_j e|^2`, and there is
     no ISR. The filters run between all channels of a source and each channel of an estimate.
 
-    Computed in float64 from residuals whatever comes in. A frame in which a source has no sound (the sum of its
-    channels is 0 at every sample, in an estimate or in a reference) has no value for any source, as museval has it;
-    so has an item with a sample that is not finite. Frames are museval's: those that fit whole, one if none does.
+    Computed in float64 from the estimate less its source, whatever comes in. A frame in which a source has no sound
+    (the sum of its channels is 0 at every sample, in an estimate or in a reference) has no value for any source, as
+    museval has it; so has an item with a sample that is not finite. Frames are museval's: those that fit whole, one if
+    none does.
 
     Gradients reach ``est``, none ``ref``: through all four ratios where a frame has its own filters, that is in
     version 3 and where there is one frame, and otherwise through the SDR of images alone.
@@ -143,17 +173,8 @@ def bss_eval(
     check_settings(filter_length, version=version, mode=mode, window=window, hop=hop, solver=solver)
     _check_signals(est, ref, filter_length)
 
-    def compute() -> BSSEval:
-        return _bss_eval(est, ref, version, filter_length, mode, window, hop, permutation, solver)
-
-    known = _shared.get()
-    if known is None:
-        return compute()
-    where = tuple((x.data_ptr(), x.dtype, x.shape, x.stride()) for x in (est, ref))
-    asked = where, version, filter_length, mode, window, hop, permutation, solver
-    if asked not in known:
-        known[asked] = est, ref, compute()  # the tensors are kept so that their addresses stay theirs
-    return known[asked][2]
+    asked = version, filter_length, mode, window, hop, permutation, solver
+    return once(("bss_eval", *asked), lambda: _bss_eval(est, ref, *asked), est, ref)
 
 
 def _bss_eval(
@@ -267,7 +288,7 @@ def _ratios(
             wanted, others = interference_ratios(est, ref, taps=taps, frames=frames, solver=solver)
             order = assign(_capped(wanted, others).nanmean(-1))
         est = est.gather(1, order[:, :, None, None].expand_as(est))
-    found = split(est, ref, taps=taps, frames=frames, solver=solver)
+    found = split(est, ref, taps=taps, frames=frames, solver=solver, wanted=_WANTED[mode])
     of = found.energies
     if mode == "images":
         error = _energy(est.double() - ref.double(), frames) if est.requires_grad else of.error
@@ -296,16 +317,26 @@ def _energy(x: Tensor, frames: Frames) -> Tensor:
 def _cleaned(est: Tensor, ref: Tensor, frames: Frames) -> tuple[Tensor, Tensor, Tensor]:
     """Signals without items that hold a broken sample, and why a frame has no value, (batch, frames)."""
     ref = ref.detach()
-    finite = (est.detach().sum((1, 2, 3)) + ref.sum((1, 2, 3))).isfinite()
+    finite = _finite(est.detach()) & _finite(ref)
     if not bool(finite.all()):
         est, ref = (torch.where(finite[:, None, None, None], x, 0) for x in (est, ref))
     reason = torch.zeros(len(est), len(frames.starts), dtype=torch.long, device=est.device)
     for code, x in ((3, est), (2, ref)):
         x = x.detach()
-        heard = (x.sum(2) if x.shape[2] > 1 else x[:, :, 0]) != 0  # of the channels together, as museval asks
-        silent = torch.stack([~frame.any(-1).all(-1) for frame in frames.of(heard)], -1)
+        heard = x.sum(2) if x.shape[2] > 1 else x[:, :, 0]  # of the channels together, as museval asks
+        silent = torch.stack([_silent(frame).any(-1) for frame in frames.of(heard)], -1)
         reason = torch.where(silent, code, reason)
     return est, ref, torch.where(finite[:, None], reason, 1)
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Whether all samples of an item are, (batch,)."""
+    x = x.flatten(1)
+    return x.amax(1).isfinite() & x.amin(1).isfinite()
+
+
+def _silent(x: Tensor) -> Tensor:
+    return (x.amax(-1) == 0) & (x.amin(-1) == 0)
 
 
 def check_settings(

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -12,8 +13,10 @@ from percloss._views import view
 from percloss.dsp.safe import mean_defined
 from percloss.engine import Bound, Spectral, SumOf, applies, lacks
 from percloss.errors import ArgumentError
+from percloss.functional import shared
 from percloss.measure import Measure
 from percloss.measures import (
+    artefacts_spectral,
     auditory,
     bss,
     features,
@@ -21,6 +24,7 @@ from percloss.measures import (
     magnitude,
     masking,
     opinion,
+    peaq,
     pesq,
     phase,
     pmsqe,
@@ -40,7 +44,8 @@ class Loss(nn.Module):
     finite make the loss and its gradient nan: a run that has diverged must not look healthy.
 
     Args:
-        measure: What to minimise or, where higher is better, to maximise. Nobody writes a minus.
+        measure: What to minimise or, where higher is better, to maximise; where nearer to a value is better, its
+            distance from that. Nobody writes a minus.
 
     Shape:
         est, ref: as the measure takes them. Returns ().
@@ -56,6 +61,11 @@ class Loss(nn.Module):
         if not measure.spec.differentiable:
             raise ArgumentError(
                 f"Loss: got {measure.spec.name}, which has no gradient; use it as a metric: "
+                f"percloss.metrics.Metric(measure)."
+            )
+        if measure.spec.better == "neither":
+            raise ArgumentError(
+                f"Loss: got {measure.spec.name}, of which neither more nor less is better; use it as a metric: "
                 f"percloss.metrics.Metric(measure)."
             )
         self.measure = measure
@@ -89,7 +99,7 @@ class Loss(nn.Module):
             weight = weight[:, None] if weight.dim() == 1 else weight
         if not torch.compiler.is_compiling() and not values.is_cuda:  # asking a GPU would make every step wait for it
             self._tell(values)
-        mean = self.measure.spec.sign * mean_defined(values, weight)
+        mean = mean_defined(self.measure.spec.cost(values), weight)
         # Broken samples never reached the measure and would get a gradient of 0: the second term is 0, or nan.
         return mean + (torch.where(finite.all(), 0.0, math.nan) * est[..., :1].to(mean.dtype)).sum()
 
@@ -150,10 +160,11 @@ class WeightedSum(nn.Module):
 
     def _parts(self, names: Iterable[str], est: Tensor, ref: Tensor, **arguments: Tensor | None) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
-        for name in names:
-            loss = cast(Loss, self.losses[name])
-            given = {key: value for key, value in arguments.items() if key in _ANY or key in loss.measure.spec.needs}
-            parts[name] = loss(est, None if loss.measure.spec.alone else ref, **given)
+        with nullcontext() if torch.compiler.is_compiling() else shared():
+            for name in names:
+                loss = cast(Loss, self.losses[name])
+                given = {key: x for key, x in arguments.items() if key in _ANY or key in loss.measure.spec.needs}
+                parts[name] = loss(est, None if loss.measure.spec.alone else ref, **given)
         return parts
 
     def bind(self, ref: Tensor) -> "BoundLoss":
@@ -304,3 +315,12 @@ SASDRLoss = view("SASDRLoss", Loss, separation.SASDR)
 DNSMOSSignalLoss = view("DNSMOSSignalLoss", Loss, opinion.DNSMOSSignal)
 DNSMOSBackgroundLoss = view("DNSMOSBackgroundLoss", Loss, opinion.DNSMOSBackground)
 DNSMOSOverallLoss = view("DNSMOSOverallLoss", Loss, opinion.DNSMOSOverall)
+PEAQDistortionIndexLoss = view("PEAQDistortionIndexLoss", Loss, peaq.PEAQDistortionIndex)
+TwoFLoss = view("TwoFLoss", Loss, peaq.TwoFDistance)
+PEAQDisturbanceLoss = view("PEAQDisturbanceLoss", Loss, peaq.PEAQDisturbance)
+TotalNMRLoss = view("TotalNMRLoss", Loss, peaq.TotalNMR)
+AvgModDiff1Loss = view("AvgModDiff1Loss", Loss, peaq.AvgModDiff1)
+AvgModDiff2Loss = view("AvgModDiff2Loss", Loss, peaq.AvgModDiff2)
+WinModDiff1Loss = view("WinModDiff1Loss", Loss, peaq.WinModDiff1)
+RmsNoiseLoudLoss = view("RmsNoiseLoudLoss", Loss, peaq.RmsNoiseLoud)
+LongTermSpectrumLoss = view("LongTermSpectrumLoss", Loss, artefacts_spectral.LongTermSpectrum)

@@ -47,14 +47,14 @@ class MetricTarget:
                 f"MetricTarget: got low={low}, high={high} {measure.spec.unit}; needed is a finite low < high: "
                 f"for PESQ type MetricTarget(measure, low=1.0, high=4.65)."
             )
-        self.measure, self.low, self.high = measure, low, high
+        self.measure, self.low, self.high, self.sign = measure, low, high, measure.spec.sign
 
     def __call__(self, est: Tensor, ref: Tensor) -> Tensor:
         """The scores, without a gradient."""
         with torch.no_grad():
             values: Tensor = self.measure(est, ref)
         scores = ((values - self.low) / (self.high - self.low)).clamp(0, 1)
-        return scores if self.measure.spec.better == "higher" else 1 - scores
+        return scores if self.sign < 0 else 1 - scores
 
     def __repr__(self) -> str:
         return f"MetricTarget({self.measure!r}, low={self.low}, high={self.high})"

@@ -16,6 +16,9 @@ from percloss._views import view
 from percloss.errors import ArgumentError
 from percloss.measure import Measure
 from percloss.measures import (
+    artefacts,
+    artefacts_spectral,
+    artefacts_temporal,
     auditory,
     bss,
     features,
@@ -23,6 +26,7 @@ from percloss.measures import (
     magnitude,
     masking,
     opinion,
+    peaq,
     pesq,
     phase,
     pmsqe,
@@ -266,3 +270,31 @@ DNSMOSSignal = view("DNSMOSSignal", Metric, opinion.DNSMOSSignal)
 DNSMOSBackground = view("DNSMOSBackground", Metric, opinion.DNSMOSBackground)
 DNSMOSOverall = view("DNSMOSOverall", Metric, opinion.DNSMOSOverall)
 DNSMOSP808 = view("DNSMOSP808", Metric, opinion.DNSMOSP808)
+PEAQ = view("PEAQ", Metric, peaq.PEAQ)
+PEAQDistortionIndex = view("PEAQDistortionIndex", Metric, peaq.PEAQDistortionIndex)
+TwoF = view("TwoF", Metric, peaq.TwoF)
+TwoFDistance = view("TwoFDistance", Metric, peaq.TwoFDistance)
+PEAQDisturbance = view("PEAQDisturbance", Metric, peaq.PEAQDisturbance)
+TotalNMR = view("TotalNMR", Metric, peaq.TotalNMR)
+AvgModDiff1 = view("AvgModDiff1", Metric, peaq.AvgModDiff1)
+AvgModDiff2 = view("AvgModDiff2", Metric, peaq.AvgModDiff2)
+WinModDiff1 = view("WinModDiff1", Metric, peaq.WinModDiff1)
+RmsNoiseLoud = view("RmsNoiseLoud", Metric, peaq.RmsNoiseLoud)
+ADB = view("ADB", Metric, peaq.ADB)
+LevelDifference = view("LevelDifference", Metric, artefacts.LevelDifference)
+PhaseFraction = view("PhaseFraction", Metric, artefacts.PhaseFraction)
+Leakage = view("Leakage", Metric, artefacts.Leakage)
+LinearlyFilterable = view("LinearlyFilterable", Metric, artefacts.LinearlyFilterable)
+LongTermSpectrum = view("LongTermSpectrum", Metric, artefacts_spectral.LongTermSpectrum)
+HighFrequencyEnergy = view("HighFrequencyEnergy", Metric, artefacts_spectral.HighFrequencyEnergy)
+Rolloff = view("Rolloff", Metric, artefacts_spectral.Rolloff)
+SpectralContrast = view("SpectralContrast", Metric, artefacts_spectral.SpectralContrast)
+SpectralHoles = view("SpectralHoles", Metric, artefacts_spectral.SpectralHoles)
+IsolatedPeaks = view("IsolatedPeaks", Metric, artefacts_spectral.IsolatedPeaks)
+OnsetFlux = view("OnsetFlux", Metric, artefacts_temporal.OnsetFlux)
+PreEcho = view("PreEcho", Metric, artefacts_temporal.PreEcho)
+GlobalVariance = view("GlobalVariance", Metric, artefacts_temporal.GlobalVariance)
+Harmonicity = view("Harmonicity", Metric, artefacts_temporal.Harmonicity)
+CrestFactor = view("CrestFactor", Metric, artefacts_temporal.CrestFactor)
+FrameBuzz = view("FrameBuzz", Metric, artefacts_temporal.FrameBuzz)
+LateReverberation = view("LateReverberation", Metric, artefacts_temporal.LateReverberation)

@@ -41,9 +41,9 @@ class Spec:
         name: Lower-case name in the catalogue and on the command line.
         title: What people call it.
         unit: Unit of the value, ``"1"`` where it has none.
-        better: Which direction is better: ``"higher"``, ``"lower"``, ``"nearer"`` to ``perfect`` from either side, where
-            it tells how one quality of the estimate differs from the reference's, or ``"neither"``, where it tells
-            what kind of error there is and not how much. Of the last two, another kind of error need not move it.
+        better: Which direction is better: ``"higher"``, ``"lower"``, ``"nearer"`` to ``perfect`` from either side,
+            where it tells how one quality of the estimate differs from the reference's, or ``"neither"``, where it
+            tells what kind of error there is and not how much. The last two need not move with other kinds of error.
         bounds: Lowest and highest value it can take.
         perfect: Its value where the estimate is the reference; ``None`` where that depends on the signal.
         takes: The shape of its input, see ``SHAPES``. In ``joint`` the channels are judged together; in ``mixtures``

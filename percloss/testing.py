@@ -57,9 +57,10 @@ def check_measure(measure: Measure, *, sample_rate: int = 16_000, rules: Iterabl
         raise ArgumentError(f"check_measure: got rules {unknown}; needed are some of {', '.join(RULES)}.")
     asked = [f"{name} ({senseless[name]})" for name in tried if name in senseless]
     if asked:
+        why = "which takes no reference" if measure.spec.alone else f"where {measure.spec.direction}"
         raise ArgumentError(
-            f"check_measure: got rules {', '.join(asked)}, which say nothing of {measure.spec.name}; "
-            f"needed are others: type rules=None for all that do."
+            f"check_measure: got rules {', '.join(asked)} for {measure.spec.name}, {why}; "
+            f"needed are others: type rules=None for all that say something of it."
         )
     broken = []
     for name in tried:

@@ -1,4 +1,4 @@
-"""A changed measure is a measure: of frames, bands, stems, mid and side, over permutations, at another rate or gain."""
+"""A changed measure is a measure: of frames, bands or stems, over permutations, at another rate, gain or loudness."""
 
 import itertools
 import math
@@ -12,10 +12,11 @@ from torch import Tensor
 from percloss import distances
 from percloss._typing import PerItem, Sources, Wave
 from percloss.dsp.assignment import assign
-from percloss.dsp.safe import undefined_where
+from percloss.dsp.safe import db_to_amplitude, undefined_where
 from percloss.errors import ArgumentError, EmptyBandError, SampleRateError, ShapeError
 from percloss.frontends import Resampler
 from percloss.functional import median_over_frames
+from percloss.hearing.loudness import LoudnessMeter
 from percloss.measure import Measure, register
 from percloss.measures.ratios import SISDR, SNR, ThresholdedSNR
 from percloss.spec import Spec, Takes
@@ -148,7 +149,7 @@ class PermutationInvariant(Wrapper):
 
     def assign(self, values: Tensor) -> Tensor:
         """Which estimate goes to each reference, (batch, sources), from ``pairwise``'s values."""
-        return assign(-self.spec.sign * values)
+        return assign(-self.spec.cost(values))
 
 
 class Resampled(Wrapper):
@@ -168,7 +169,7 @@ class Resampled(Wrapper):
         tensor([[0.]])
     """
 
-    takes = ("pair", "alone")
+    takes = ("pair", "joint", "alone")
 
     def __init__(self, measure: Measure, sample_rate: int) -> None:
         super().__init__(measure)
@@ -303,6 +304,74 @@ class ScaleInvariant(Wrapper):
         silent = energy < torch.finfo(energy.dtype).tiny
         gain = (est * ref).sum(-1, keepdim=True) / torch.where(silent, 1, energy)
         return self.measure.compare(gain * est, ref, **needs)
+
+
+class LoudnessMatched(Wrapper):
+    r"""A measure of the estimate at the loudness of the reference, by ITU-R BS.1770-4.
+
+    .. math:: d(g \hat s, s), \qquad g = 10^{(L(s) - L(\hat s)) / 20}
+
+    with the gated loudness :math:`L` of each channel on its own, and the gradient through the gain; of channels that
+    the measure judges together, one loudness and one gain. It is what a listening test does before it asks. An error of
+    level is then not heard: add a term that hears it where it matters. An estimate is brought to the reference's energy
+    before it is measured, so that the gate at -70 LKFS falls where it falls for the reference. Where nothing of either
+    is above that gate, the energies are matched and no more; silence stays silence.
+
+    Args:
+        measure: To be taken of the matched estimate.
+        sample_rate: Of the signals [Hz].
+
+    Shape:
+        est, ref: (batch, channels, time), of 400 ms or more. Returns what the measure returns.
+
+    Example:
+        >>> from percloss import MAE
+        >>> ref = torch.randn(1, 1, 16_000, generator=torch.Generator().manual_seed(0))
+        >>> LoudnessMatched(MAE(), 16_000)(0.1 * ref, ref).round(decimals=4)
+        tensor([[0.]])
+
+    References:
+        [itu2015bs1770]_.
+    """
+
+    takes = ("pair", "joint")
+
+    def __init__(self, measure: Measure, sample_rate: int) -> None:
+        super().__init__(measure)
+        inner = getattr(measure, "sample_rate", sample_rate)
+        if inner != sample_rate:
+            raise SampleRateError(
+                f"LoudnessMatched: got a measure at {inner} Hz and sample_rate={sample_rate}; needed is one rate. "
+                f"Type Resampled(LoudnessMatched(measure, {inner}), {sample_rate})."
+            )
+        self.sample_rate = sample_rate
+        self.meter = LoudnessMeter(sample_rate)
+        self.min_samples = max(measure.min_samples, self.meter.min_samples)
+        spec = measure.spec
+        deaf = "gain" in spec.invariant_to
+        self.spec = replace(
+            spec,
+            name=f"loudness_matched_{spec.name}",
+            title=f"{spec.title} at the same loudness",
+            sample_rates=frozenset({sample_rate}),
+            # What is deaf to a gain already stays what it is.
+            invariant_to=spec.invariant_to if deaf else (spec.invariant_to - {"swap"}) | {"gain"},
+        )
+
+    def compare(self, est: Wave, ref: Wave, **needs: Wave) -> Tensor:
+        together = self.spec.takes == "joint"
+        shape = est.shape[:1] if together else est.shape[:2]
+        signals = (x if together else x.flatten(0, 1)[:, None] for x in (est, ref))
+        gain = self._gain(*signals).view(*shape, *[1] * (est.dim() - len(shape)))
+        return self.measure.compare(gain * est, ref, **needs)
+
+    def _gain(self, est: Wave, ref: Wave) -> Tensor:
+        """What brings each item to the loudness of its reference, (batch,)."""
+        energies = [x.square().sum((1, 2)) for x in (est, ref)]
+        silent = (energies[0] < torch.finfo(est.dtype).tiny) | (energies[1] < torch.finfo(est.dtype).tiny)
+        coarse = (torch.where(silent, 1, energies[1]) / torch.where(silent, 1, energies[0])).sqrt()
+        gap = self.meter.integrated(ref) - self.meter.integrated(coarse[:, None, None] * est)
+        return coarse * db_to_amplitude(torch.where(gap.isnan(), 0, gap))
 
 
 class PerBand(Parts):
@@ -481,7 +550,7 @@ class MixtureInvariant(Wrapper):
         # The sources in a mixture, as the bits of a number that tells which remix it is.
         bit = 2 ** torch.arange(sources, device=device)
         remixes = torch.stack([((choices == mixture) * bit).sum(1) for mixture in range(count)], 1)
-        cost = torch.nan_to_num(self.spec.sign * self._every_remix(est, ref), nan=0.0)
+        cost = torch.nan_to_num(self.spec.cost(self._every_remix(est, ref)), nan=0.0)
         totals = cost[:, remixes, torch.arange(count, device=device)].sum(-1)
         return choices[totals.argmin(1)]
 

@@ -226,7 +226,7 @@ for refused in (
     assert lines[2].startswith("DTypeError snr_i: mix is a NoneType; needed is a tensor")
     assert lines[3].startswith("ArgumentError Framewise: got frame=4, hop=None, reduce='max'; needed are")
     assert lines[4].startswith("ArgumentError Spec 'a': got")
-    assert lines[4].endswith('better must be "higher" or "lower".')
+    assert lines[4].endswith("better must be one of higher, lower, nearer, neither.")
     assert lines[5].endswith("invariant_to takes gain, level, polarity, swap.")
 
 

@@ -3,11 +3,12 @@
     python benchmarks/speed/metrics.py [--device cuda] [--rounds 7] [--only BSS]
 
 Prints a table and writes benchmarks/results/metrics--DEVICE.json, unless some are left out. ``speedup`` is over the
-first contender of each group. Peers that know no other device compute on the CPU whatever the device is, and are timed
-by the clock there.
+first contender of each group; all libraries compute on one thread, so that it is per core. Peers that know no other
+device compute on the CPU whatever the device is, and are timed by the clock there.
 """
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,7 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+# Before anything that computes is imported: numpy's and scipy's libraries have threads of their own.
+os.environ["OMP_NUM_THREADS"] = "1"
 import torch
+from torch import nn
 
 # In place of this folder, where the names of packages would be those of these files.
 sys.path.pop(0)
@@ -23,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.common import interleaved, peak_bytes, save, table
 from benchmarks.speed import _separation, _speech
 
-PACKAGES = ("fast_bss_eval", "mir_eval", "museval", "pystoi")
+PACKAGES = ("fast_bss_eval", "mir_eval", "museval", "pystoi", "pesq")
 
 
 def cases() -> dict[str, _separation.Case]:
@@ -47,7 +51,10 @@ def main() -> None:
         if given.only not in group:
             continue
         est, ref = est.to(given.device), ref.to(given.device)
-        works: dict[str, Callable[[], object]] = {name: partial(call, est, ref) for name, call in contenders.items()}
+        works: dict[str, Callable[[], object]] = {
+            name: partial(call.to(given.device) if isinstance(call, nn.Module) else call, est, ref)
+            for name, call in contenders.items()
+        }
         timed = interleaved(works, device=given.device, rounds=given.rounds)
         for contender, work in works.items():
             peak = round(peak_bytes(work, given.device) / est.nbytes, 2)

@@ -19,6 +19,12 @@ COMMANDS = {
     "score": ("percloss.cli.score:score", "Score files against their references."),
     "compare": ("percloss.cli.compare:compare", "Say which of two systems is better, and whether the data can tell."),
     "correlate": ("percloss.cli.correlate:correlate", "Say how far measures follow the listeners of a test."),
+    "degrade": ("percloss.cli.degrade:degrade", "Spoil files in chosen ways, all exactly as much."),
+    "mad": ("percloss.cli.mad:mad", "Make two versions that one measure calls equal and another does not."),
+    "report": (
+        "percloss.cli.report:report",
+        "Write a page to listen to estimates and see where their errors are heard.",
+    ),
     "disparity": (
         "percloss.cli.disparity:disparity",
         "Train one network with many losses, and see which measure prefers which.",

@@ -5,7 +5,10 @@ from typing import Any, TypeVar
 
 import click
 
+from percloss.scoring import USUAL
+
 __all__ = [
+    "ALL",
     "Scoring",
     "device",
     "group_by",
@@ -19,6 +22,9 @@ __all__ = [
     "resume",
     "trim",
 ]
+
+#: What stands for the names of all measures.
+ALL = "all"
 
 _Decorated = TypeVar("_Decorated", bound="Callable[..., Any] | click.Command")
 
@@ -46,12 +52,19 @@ def _names(context: click.Context, parameter: click.Parameter, value: Sequence[s
     names = [name.strip() for part in value for name in part.split(",") if name.strip()]
     if value and not names:
         raise click.BadParameter("got no name; needed is at least one, such as -m si_sdr,mrstft. See: percloss list.")
+    if ALL in names and len(names) > 1:
+        raise click.BadParameter(f"got {ALL} and names; needed is one of them: -m {ALL} has them all.")
     return tuple(dict.fromkeys(names)) or None
 
 
 mix = click.option("--mix", metavar="PATH", help="The unprocessed mixture, for improvements: a folder, or one file.")
 measures = click.option(
-    "-m", "--measures", multiple=True, metavar="NAMES", callback=_names, help="Such as si_sdr,mrstft. [all that suit]"
+    "-m",
+    "--measures",
+    multiple=True,
+    metavar="NAMES",
+    callback=_names,
+    help=f"Such as si_sdr,mrstft; all for every one that suits, some of them slow. [what suits of {', '.join(USUAL)}]",
 )
 resample = click.option(
     "--resample", metavar="[HZ]", callback=_rate, help="Bring all to this rate, or the reference's."

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import percloss
 from percloss.cli import INTERRUPTED, emit
 from percloss.cli.messages import left_out, missing, report, say
+from percloss.cli.options import ALL
 from percloss.cli.terminal import console, plain, print_comparison, print_results
 from percloss.errors import ArgumentError
 from percloss.measure import find
@@ -60,8 +61,14 @@ class Options:
     @property
     def recipe(self) -> Recipe:
         """The part of it that decides the numbers."""
+        every = self.measures == (ALL,)
         return Recipe(
-            measures=self.measures, resample=self.resample, trim=self.trim, mono=self.mono, device=self.device
+            measures=None if every else self.measures,
+            every=every,
+            resample=self.resample,
+            trim=self.trim,
+            mono=self.mono,
+            device=self.device,
         )
 
 

@@ -3,11 +3,15 @@ r"""What of an estimate is its source, is other sources, and is neither: project
 With :math:`s` the true source and :math:`P_j`, :math:`P` the projections on the delays of that source and of all of
 them, an estimate :math:`e` splits into what a filter makes of its source, :math:`P_j e`, interference
 :math:`P e - P_j e`, and artefacts :math:`e - P e`. Filters are sought for what is left of the estimate without its
-source at the best gain, :math:`n = e - \alpha s`, and every energy is that of a signal that was formed: nothing is the
-small difference of two large numbers, however good the estimate and however far its level from the source's.
+source near the best gain, :math:`n = e - \alpha s`, which is formed: nothing depends on the small difference of two
+large numbers, however good the estimate and however far its level from the source's.
+
+Over a whole signal an energy follows from correlations: :math:`|n - P n|^2 = |n|^2 - |P n|^2`, and :math:`|P n|^2` is
+the product of the filters and the right-hand side they solve. Where rounding could cost it more than 1e-9 dB, as where
+filters explain almost all of :math:`n`, and in frames, the signals themselves are formed and measured.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -43,6 +47,10 @@ _SHARES = (
 )
 
 
+# Of a correlation, in epsilons; 5 were measured. And what it may cost an energy: 1e-9 dB.
+_ROUNDING, _SURE = 8, 2e-10
+
+
 class Frames(NamedTuple):
     """Stretches of one length."""
 
@@ -59,12 +67,18 @@ class Filters(NamedTuple):
 
     Shape:
         gain: (batch, sources channels, 1), by which the source was taken from its estimate before. every: (batch,
-        sources channels, sources channels, taps). own: (batch sources, channels, channels, taps).
+        sources channels, sources channels, taps). own: (batch, sources, channels, channels, taps). level, inner, left,
+        by_every, by_own: (batch, sources channels), of s with itself, s with n, n, P n and P_j n.
     """
 
     gain: Tensor
     every: Tensor
     own: Tensor
+    level: Tensor
+    inner: Tensor
+    left: Tensor
+    by_every: Tensor
+    by_own: Tensor
     rung: Tensor
     residual: Tensor
     condition: Tensor
@@ -79,22 +93,30 @@ class Split(NamedTuple):
     condition: Tensor
 
 
-def split(est: Tensor, ref: Tensor, *, taps: int, frames: Frames, solver: Solver) -> Split:
+def split(est: Tensor, ref: Tensor, *, taps: int, frames: Frames, solver: Solver, wanted: Collection[str]) -> Split:
     """Split each estimate by filters made of the whole signals, and take the energies in each frame on its own.
 
     A frame begins and ends in silence: filters run into it without a past, and out of it for ``taps - 1`` samples.
     With one frame that is the whole signal, gradients reach the estimate, in closed form: since a projection is its own
     adjoint, the gradient of each energy is twice the signal that it is the energy of. With more there is none.
 
+    Args:
+        est: Estimates.
+        ref: References, of the same shape.
+        taps: Of each filter.
+        frames: Where to measure.
+        solver: As ``solve`` has it.
+        wanted: Names of the energies that have to be right to 1e-9 dB.
+
     Shape:
         est, ref: (batch, sources, channels, time).
     """
     if frames.length == est.shape[-1]:
-        energies, *known = _Whole.apply(est, ref, taps, solver)  # type: ignore[no-untyped-call]
+        energies, *known = _Whole.apply(est, ref, taps, solver, wanted)  # type: ignore[no-untyped-call]
         return Split(Energies(*energies), *known)
     with torch.no_grad():
         found = _filters(est, ref, taps, solver)
-        return Split(Energies(*_framewise(est, ref, found, taps, frames)), *found[3:])
+        return Split(Energies(*_framewise(est, ref, found, frames)), found.rung, found.residual, found.condition)
 
 
 def interference_ratios(
@@ -109,9 +131,8 @@ def interference_ratios(
     turns = []
     for turn in range(sources):
         turned = est.roll(-turn, 1)
-        found = _filters(turned, ref, taps, solver)
-        energies = Energies(*_framewise(turned, ref, found, taps, frames))
-        turns.append(torch.stack((energies.filtered, energies.interference)))
+        found = split(turned, ref, taps=taps, frames=frames, solver=solver, wanted=("filtered", "interference"))
+        turns.append(torch.stack((found.energies.filtered, found.energies.interference)))
     order = torch.arange(sources, device=ref.device)
     # Along axis 2 now stand the turns; reference j met estimate (j + turn) % sources.
     both = torch.stack(turns, 2)[:, :, (order[:, None] - order) % sources, order]
@@ -122,49 +143,121 @@ class _Whole(torch.autograd.Function):
     """Energies over the whole signals and their gradient by the estimate."""
 
     @staticmethod
-    def forward(ctx: Any, est: Tensor, ref: Tensor, taps: int, solver: Solver) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, est: Tensor, ref: Tensor, taps: int, solver: Solver, wanted: Collection[str]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         found = _filters(est, ref, taps, solver)
-        energies, signals = _energies(
-            est, ref, found.gain, _spectra(found, ref.shape[-1]), taps, keep=ctx.needs_input_grad[0]
-        )
-        ctx.save_for_backward(est, ref, found.gain, *signals)
-        ctx.mark_non_differentiable(*found[3:])
-        return energies[..., None], *found[3:]
+        energies, right = _from_correlations(found, wanted)
+        for item in (~right).nonzero().flatten().tolist():
+            one = slice(item, item + 1)
+            spectra = _spectra(found, est.shape[-1], one)
+            energies[:, one] = _energies(est[one], ref[one], found.gain[one], spectra, taps)
+        ctx.save_for_backward(est, ref, found.gain, found.every, found.own)
+        ctx.mark_non_differentiable(found.rung, found.residual, found.condition)
+        return energies[..., None], found.rung, found.residual, found.condition
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, None, None, None]:
-        est, ref, gain, own, every = (x.double() for x in ctx.saved_tensors)
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, None, None, None, None]:
+        est, ref, gain, every, own = ctx.saved_tensors
         weights = 2 * gradient[..., 0]  # (energies, batch, sources)
-        shares = torch.einsum("ebs,ep->pbs", weights, weights.new_tensor(_SHARES))[..., None, None]
-        level = gain.view(*ref.shape[:3], 1)
-        signals = (ref, level * ref, est - level * ref, own, every)
-        total = torch.stack([share * signal for share, signal in zip(shares, signals, strict=True)]).sum(0)
-        limit = torch.finfo(ctx.saved_tensors[0].dtype).max
-        return total.clamp(-limit, limit).to(ctx.saved_tensors[0].dtype), None, None, None
+        shares = torch.einsum("ebs,ep->pbs", weights, weights.new_tensor(_SHARES))
+        # One matrix of filters for P_j n and P n, in their shares.
+        source, scaled, left, _, by_all = shares.repeat_interleave(ref.shape[2], 2)
+        filters = every * by_all[:, None, :, None]
+        blocked = filters.unflatten(2, ref.shape[1:3]).unflatten(1, ref.shape[1:3])
+        blocked.diagonal(dim1=1, dim2=3).add_((own * shares[3][:, :, None, None, None]).movedim(1, -1))
+        alone = source + (scaled - left) * gain[..., 0], left
+        total = _combined(est.flatten(1, 2), ref.flatten(1, 2), *alone, filters).view(est.shape)
+        limit = torch.finfo(est.dtype).max
+        return total.clamp(-limit, limit).to(est.dtype), None, None, None, None
 
 
 def _filters(est: Tensor, ref: Tensor, taps: int, solver: Solver) -> Filters:
     batch, sources, channels, _ = ref.shape
     flat, flat_est = ref.flatten(1, 2), est.flatten(1, 2)
-    auto, cross = correlations(flat, flat_est, taps=taps)
-    # Of the estimate less its source at the best gain. Where they are equal the gain is exactly 1 and nothing is left.
-    inner, size = (x.diagonal(dim1=1, dim2=2)[:, 0] for x in (cross, auto))
-    gain = torch.where(size > 0, inner / torch.where(size > 0, size, 1), 0)[..., None]
-    cross = cross - gain[..., 0][:, None, :, None] * auto
-    every = solve(auto, cross, solver=solver)
-    own = every
+    # Near the best, which is all it has to be; and exactly 1 where they are equal, so that nothing is left.
+    dtype = torch.promote_types(torch.promote_types(est.dtype, ref.dtype), torch.float32)
+    near, far = flat.to(dtype), flat_est.to(dtype)
+    gain = torch.linalg.vecdot(near, far) / torch.linalg.vecdot(near, near)
+    gain = torch.where(gain.isfinite(), gain, 0).double()[..., None]
+    auto, cross, left = correlations(flat, flat_est, taps=taps, gain=gain)
+    level, inner = (x.diagonal(dim1=1, dim2=2)[:, 0] for x in (auto, cross))
+    every = own = solve(auto, cross, solver=solver)
+    explained = explained_alone = (cross * every.filters).sum((1, 3))
     if sources > 1:
-        own = solve(*(_diagonal(x, sources, channels) for x in (auto, cross)), solver=solver)
+        auto, cross = (_diagonal(x, sources, channels) for x in (auto, cross))
+        own = solve(auto, cross, solver=solver)
+        explained_alone = (cross * own.filters).sum((1, 3)).view(batch, -1)
 
     def worst(of: str) -> Tensor:
         each = getattr(own, of).view(batch, -1)
         found: Tensor = torch.maximum(getattr(every, of), each.amax(1))
         return found
 
-    filters = (x.filters.nan_to_num(0.0) for x in (every, own))
-    every_filters, own_filters = filters
-    return Filters(gain, every_filters, own_filters, worst("rung"), worst("residual"), worst("condition"))
+    return Filters(
+        gain,
+        every.filters.nan_to_num(0.0),
+        own.filters.nan_to_num(0.0).unflatten(0, (batch, sources)),
+        level,
+        inner,
+        left,
+        explained,
+        explained_alone,
+        worst("rung"),
+        worst("residual"),
+        worst("condition"),
+    )
+
+
+def _from_correlations(found: Filters, wanted: Collection[str]) -> tuple[Tensor, Tensor]:
+    """Energies over the whole signals, (energies, batch, sources), and in which items those that count are right.
+
+    An error of a correlation's first lags is bounded, as a vector, by that of the transforms: some epsilons of the
+    product of both levels. What it does to the energy of something filtered follows from the filters' spectra.
+    """
+    sources = found.own.shape[1]
+    gain, shift = found.gain[..., 0], found.gain[..., 0] - 1
+    level, inner, left, by_every, by_own = found[3:8]
+    rounding = _ROUNDING * torch.finfo(level.dtype).eps
+
+    def doubt(filters: Tensor, level: Tensor, energy: Tensor) -> Tensor:
+        spectrum: Tensor = torch.fft.rfft(filters, 2 * filters.shape[-1]).abs()
+        size = spectrum.square().square().mean(-1).sqrt().sqrt()
+        reach = left.sqrt() + (level.sqrt()[..., None] * size).sum(-2).reshape(left.shape)
+        return rounding * reach.square() + found.residual.sqrt()[:, None] * energy
+
+    def with_source(energy: Tensor, share: Tensor) -> Tensor:
+        return energy + 2 * share * inner + share.square() * level
+
+    def doubt_with_source(share: Tensor) -> Tensor:
+        return rounding * (left.sqrt() + share.abs() * level.sqrt()).square()
+
+    every = doubt(found.every, level, by_every)
+    own = every if sources == 1 else doubt(found.own, level.unflatten(1, (sources, -1)), by_own)
+    energies = Energies(
+        source=level,
+        error=with_source(left, shift),
+        spatial=with_source(by_own, shift),
+        filtered=with_source(by_own, gain),
+        unfiltered=left - by_own,
+        interference=by_every - by_own,
+        explained=with_source(by_every, gain),
+        artefacts=left - by_every,
+    )
+    slacks = Energies(
+        source=rounding * level,
+        error=doubt_with_source(shift),
+        spatial=own + doubt_with_source(shift),
+        filtered=own + doubt_with_source(gain),
+        unfiltered=own,
+        interference=own + every if sources > 1 else torch.zeros_like(own),
+        explained=every + doubt_with_source(gain),
+        artefacts=every,
+    )
+    energy, slack = (torch.stack(parts).unflatten(2, (sources, -1)).sum(-1) for parts in (energies, slacks))
+    counted = [name in wanted for name in Energies._fields]
+    return energy, (slack <= _SURE * energy)[counted].all(0).all(-1)
 
 
 def _diagonal(x: Tensor, sources: int, channels: int) -> Tensor:
@@ -174,40 +267,37 @@ def _diagonal(x: Tensor, sources: int, channels: int) -> Tensor:
     return diagonal
 
 
-def _framewise(est: Tensor, ref: Tensor, filters: Filters, taps: int, frames: Frames) -> Tensor:
+def _framewise(est: Tensor, ref: Tensor, found: Filters, frames: Frames) -> Tensor:
     """Energies of each frame, (energies, batch, sources, frames)."""
-    spectra = _spectra(filters, frames.length)
+    spectra, taps = _spectra(found, frames.length), found.own.shape[-1]
     pairs = zip(frames.of(est), frames.of(ref), strict=True)
-    return torch.stack([_energies(e, r, filters.gain, spectra, taps)[0] for e, r in pairs], -1)
+    return torch.stack([_energies(e, r, found.gain, spectra, taps) for e, r in pairs], -1)
 
 
-def _spectra(filters: Filters, time: int) -> tuple[Tensor, Tensor]:
+def _spectra(found: Filters, time: int, items: slice = slice(None)) -> tuple[Tensor, Tensor]:
     """Of both sets of filters, as matrices from references to estimates at each frequency."""
-    size = fft_size(filters.own.shape[-1], time)
-    every, own = (torch.fft.rfft(x, size).transpose(1, 2) for x in (filters.every, filters.own))
+    size = fft_size(found.own.shape[-1], time)
+    pair = found.every[items], found.own[items].flatten(0, 1)
+    every, own = (torch.fft.rfft(x, size).transpose(1, 2) for x in pair)
     return every, own
 
 
-def _energies(
-    est: Tensor, ref: Tensor, gain: Tensor, spectra: tuple[Tensor, Tensor], taps: int, *, keep: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Energies in one frame, (energies, batch, sources); and P_j n and P n where they are to be kept."""
-    shape = ref.shape
-    batch, sources, _, time = shape
+def _energies(est: Tensor, ref: Tensor, gain: Tensor, spectra: tuple[Tensor, Tensor], taps: int) -> Tensor:
+    """Energies in one frame, (energies, batch, sources), of signals that are formed."""
+    batch, sources, _, time = ref.shape
     est, ref = est.flatten(1, 2), ref.flatten(1, 2)
     size = fft_size(taps, time)
     step = size - taps + 1
     total = torch.zeros(len(_SHARES), batch, sources, dtype=torch.float64, device=ref.device)
-    signals: list[Tensor] = []
     for first, count in steps(-(-(time + taps - 1) // step), 4 * ref.shape[0] * ref.shape[1] * size, ref.device):
         begin = first * step - taps + 1
-        given = blocks(ref, size, step, begin, count)
+        given = blocks(ref, size, step, begin, count).double()
         spectrum = torch.fft.rfft(given)
         by_all = by_own = _filtered(spectra[0], spectrum, size, taps)
         if sources > 1:
             alone = spectrum.reshape(batch * sources, -1, *spectrum.shape[2:])
             by_own = _filtered(spectra[1], alone, size, taps).reshape(by_all.shape)
-        source, whole = (x[..., taps - 1 :] for x in (given, blocks(est, size, step, begin, count)))
+        source, whole = given[..., taps - 1 :], blocks(est, size, step, begin, count)[..., taps - 1 :].double()
         scaled = gain[..., None] * source
         left, filtered = whole - scaled, scaled + by_own
         own = (source, whole - source, filtered - source, filtered, left - by_own)
@@ -215,10 +305,24 @@ def _energies(
         for energy, part in zip(total, (*own, *rest), strict=True):
             if part is not None:
                 energy += torch.linalg.vector_norm(part.unflatten(1, (sources, -1)), dim=(2, 3, 4)).square()
-        if keep:
-            signals.append(torch.stack((by_own, by_all)).flatten(3))
-    kept = torch.cat(signals, -1)[..., :time].reshape(2, *shape).to(est.dtype) if keep else est.new_empty(0)
-    return total, kept
+    return total
+
+
+def _combined(est: Tensor, ref: Tensor, of_ref: Tensor, of_est: Tensor, filters: Tensor) -> Tensor:
+    """References and estimates in these shares, (batch, n), and what filters (batch, n, n, taps) make of the former."""
+    time, taps = ref.shape[-1], filters.shape[-1]
+    size = fft_size(taps, time)
+    step = size - taps + 1
+    matrix = torch.fft.rfft(filters, size).transpose(1, 2)
+    parts = []
+    for first, count in steps(-(-time // step), 4 * ref.shape[0] * ref.shape[1] * size, ref.device):
+        begin = first * step - taps + 1
+        given = blocks(ref, size, step, begin, count).double()
+        source, whole = given[..., taps - 1 :], blocks(est, size, step, begin, count)[..., taps - 1 :].double()
+        part = _filtered(matrix, torch.fft.rfft(given), size, taps)
+        part = part.addcmul(source, of_ref[..., None, None]).addcmul(whole, of_est[..., None, None])
+        parts.append(part.flatten(2))
+    return torch.cat(parts, -1)[..., :time]
 
 
 def _filtered(matrix: Tensor, spectrum: Tensor, size: int, taps: int) -> Tensor:

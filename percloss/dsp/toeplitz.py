@@ -27,9 +27,12 @@ RUNGS = ("none", "levinson", "cholesky", "regularised", "lu", "failed")
 A = Any  # an array of numpy or a tensor
 
 # Powers of the residual over that of the right-hand side, in the norm in which it is the projection's own error: where
-# an iteration ends, what a rung must reach to be the last, and past what there is no solution.
-_GOAL, _ACCEPTED, _USELESS = (db_to_power(db) for db in (-250.0, -170.0, -80.0))
+# an iteration ends that needs few steps, and one that needs many, which rounding holds up; what a rung must reach to be
+# the last; and past what there is no solution.
+_GOAL, _LATE_GOAL, _ACCEPTED, _USELESS = (db_to_power(db) for db in (-220.0, -190.0, -155.0, -80.0))
 _ITERATIONS, _TRIED = 160, 8  # those that have come no nearer after as many are given up
+# Steps after which the residual that is carried along has drifted from what is left, which then takes its place.
+_RENEWED = 16
 # Width of the matrices in Levinson's recursion.
 _WIDE = 8
 # A direction 140 dB below the others, after each signal was brought to one level, is rounding and no signal.
@@ -50,6 +53,19 @@ class Solution(NamedTuple):
     rank: Tensor
 
 
+class Correlations(NamedTuple):
+    """At the first lags, in float64.
+
+    Shape:
+        auto: (batch, n, n, taps), of the signals with each other. cross: (batch, n, m, taps), with what is to be
+        reached. energy: (batch, m), of that.
+    """
+
+    auto: Tensor
+    cross: Tensor
+    energy: Tensor
+
+
 def fft_size(taps: int, time: int) -> int:
     """Length of the transforms in which signals of ``time`` samples meet filters of ``taps``: what fits a cache."""
     return min(max(_SHORTEST, _next_power(16 * taps)), _next_power(time + taps - 1))
@@ -60,13 +76,13 @@ def _next_power(n: int) -> int:
 
 
 def blocks(x: Tensor, size: int, step: int, begin: int, count: int) -> Tensor:
-    """``count`` stretches of ``size`` samples in float64, ``step`` apart from ``begin``; silence around the signal.
+    """``count`` stretches of ``size`` samples, ``step`` apart from ``begin``; silence around the signal.
 
     Shape:
         (..., time). Returns (..., count, size).
     """
     time, end = x.shape[-1], begin + (count - 1) * step + size
-    part = x[..., max(begin, 0) : max(min(end, time), 0)].double()
+    part = x[..., max(begin, 0) : max(min(end, time), 0)]
     if begin < 0 or end > time:
         part = torch.nn.functional.pad(part, (max(-begin, 0), end - max(begin, 0) - part.shape[-1]))
     return part.unfold(-1, size, step)
@@ -79,7 +95,7 @@ def steps(count: int, width: int, device: torch.device) -> Iterator[tuple[int, i
         yield first, min(group, count - first)
 
 
-def correlations(x: Tensor, y: Tensor, *, taps: int) -> tuple[Tensor, Tensor]:
+def correlations(x: Tensor, y: Tensor, *, taps: int, gain: Tensor | None = None) -> Correlations:
     r"""Correlation of every signal with each other, and with every one of ``y``, at the first lags.
 
     .. math:: c_{km}[a] = \sum_t x_k[t] \, y_m[t + a], \qquad 0 \le a < \mathrm{taps}
@@ -90,21 +106,35 @@ def correlations(x: Tensor, y: Tensor, *, taps: int) -> tuple[Tensor, Tensor]:
         x: Signals.
         y: Signals.
         taps: How many lags.
+        gain: Of each of ``x``, taken from that of ``y`` in its place before anything else.
 
     Shape:
-        x: (batch, n, time). y: (batch, m, time). Returns (batch, n, n, taps) and (batch, n, m, taps) in float64.
+        x: (batch, n, time). y: (batch, m, time). gain: (batch, n, 1), with n = m.
     """
     batch, n, time = x.shape
-    size = fft_size(taps, time)
-    step = size - taps + 1
-    auto, cross = (x.new_zeros((batch, n, m, size // 2 + 1), dtype=torch.complex128) for m in (n, y.shape[1]))
-    for first, count in steps(-(-time // step), batch * size * (2 * n + y.shape[1]), x.device):
-        left = torch.fft.rfft(blocks(x, step, step, first * step, count), size).conj_physical()
-        for total, signal in ((auto, x), (cross, y)):
-            right = torch.fft.rfft(blocks(signal, size, step, first * step, count))
+    lap, size, short = taps - 1, fft_size(taps, time), _next_power(2 * taps)
+    signals = n + y.shape[1]
+    # Blocks as if each were a circle, and what that gets wrong where one meets the next: the end of each should have
+    # met the beginning of the next and not its own.
+    circles, seams = (
+        x.new_zeros((batch, n, signals, n_fft // 2 + 1), dtype=torch.complex128) for n_fft in (size, short)
+    )
+    energy = x.new_zeros(y.shape[:2], dtype=torch.float64)
+    for first, count in steps(-(-time // size), batch * size * signals, x.device):
+        both = x.new_empty((batch, signals, count, size + lap), dtype=torch.float64)
+        both[:, :n], both[:, n:] = (blocks(signal, size + lap, size, first * size, count) for signal in (x, y))
+        if gain is not None:
+            both[:, n:].addcmul_(gain[..., None], both[:, :n], value=-1)
+        energy += torch.linalg.vector_norm(both[:, n:, :, :size], dim=(2, 3)).square()
+        inside = torch.fft.rfft(both[..., :size])
+        ends = torch.fft.rfft(both[:, :n, :, size - lap : size], short)
+        begins = torch.fft.rfft(both[..., size:] - both[..., :lap], short)
+        for total, one, other in ((circles, inside[:, :n], inside), (seams, ends, begins)):
+            one = one.conj_physical()
             for block in range(count):
-                total.addcmul_(left[:, :, None, block], right[:, None, :, block])
-    return torch.fft.irfft(auto, size)[..., :taps], torch.fft.irfft(cross, size)[..., :taps]
+                total.addcmul_(one[:, :, None, block], other[:, None, :, block])
+    found = torch.fft.irfft(circles, size)[..., :taps] + torch.fft.irfft(seams, short).roll(lap, -1)[..., :taps]
+    return Correlations(found[:, :, :n], found[:, :, n:], energy)
 
 
 def solve(auto: Tensor, cross: Tensor, *, solver: Solver = "auto") -> Solution:
@@ -117,7 +147,7 @@ def solve(auto: Tensor, cross: Tensor, *, solver: Solver = "auto") -> Solution:
     once.
 
     Args:
-        auto: Correlations of the signals with each other, as ``correlations`` has them.
+        auto: Correlations of the signals with each other.
         cross: Correlations of them with what is to be reached.
         solver: ``"cholesky"`` leaves out Levinson. ``"lu"`` is Gaussian elimination of the matrix as it is, with
             float64's epsilon added to its diagonal, and least squares where that fails: what numpy users do.
@@ -214,19 +244,16 @@ class _Levinson:
     def _keep(self, first: Tensor, last: Tensor, end: Tensor) -> None:
         """Both columns, the last one tap late, over the roots of their blocks on the diagonal; as spectra."""
         n = end.shape[-1]
-        self.left, self.right = (
+        left, right = (
             torch.fft.rfft(_scaled(x, corner).unflatten(1, (-1, n)).permute(0, 2, 3, 1), self.size)
             for x, corner in ((first, first[:, :n]), (last, end))
         )
-        self.left_adjoint, self.right_adjoint = (x.transpose(1, 2).conj_physical() for x in (self.left, self.right))
+        self.inner = torch.cat((left, right), 2).transpose(1, 2).conj_physical()
+        self.outer = torch.cat((left, -right), 2)
 
     def __call__(self, x: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft(x, self.size)
-        parts = []
-        for matrix, adjoint in ((self.left, self.left_adjoint), (self.right, self.right_adjoint)):
-            part = torch.fft.irfft(mix(adjoint, spectrum), self.size)[..., : self.taps]
-            parts.append(mix(matrix, torch.fft.rfft(part, self.size)))
-        product: Tensor = torch.fft.irfft(parts[0] - parts[1], self.size)
+        parts = torch.fft.irfft(mix(self.inner, torch.fft.rfft(x, self.size)), self.size)[..., : self.taps]
+        product: Tensor = torch.fft.irfft(mix(self.outer, torch.fft.rfft(parts, self.size)), self.size)
         return product[..., : self.taps]
 
 
@@ -321,8 +348,9 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 def _left(product: _Product, inverse: _Inverse, x: Tensor, wanted: Tensor) -> Tensor:
     """Power of what is left of the right-hand side over its own, the largest over columns, (batch,)."""
     residual = wanted - product(x)
-    size = _dot(wanted, inverse(wanted))
-    power = _dot(residual, inverse(residual)) / torch.where(size == 0, 1, size)
+    missing = inverse(residual)
+    size = _dot(wanted, x + missing)
+    power = _dot(residual, missing) / torch.where(size == 0, 1, size)
     return power.flatten(1).abs().amax(1)
 
 
@@ -332,14 +360,14 @@ def _iterated(product: _Product, inverse: _Inverse, wanted: Tensor) -> Tensor:
     residual, direction = wanted, inverse(wanted)
     first = size = _dot(residual, direction)
     for iteration in range(_ITERATIONS):
-        active = size.abs() > _GOAL * first.abs()
+        active = size.abs() > (_GOAL if iteration < _RENEWED else _LATE_GOAL) * first.abs()
         if not bool((active & (size.abs() < first.abs()) if iteration == _TRIED else active).any()):
             break
         image = product(direction)
         curve = _dot(direction, image)
         step = torch.where(active & (curve != 0), size / curve, 0)
         x = x + step * direction
-        residual = residual - step * image
+        residual = wanted - product(x) if (iteration + 1) % _RENEWED == 0 else residual - step * image
         ahead = inverse(residual)
         new = _dot(residual, ahead)
         direction = ahead + torch.where(active, new / size, 0) * direction
@@ -384,11 +412,11 @@ def _largest(auto: Tensor) -> Tensor:
 
 
 def _condition(auto: Tensor, inverse: _Inverse) -> Tensor:
-    """Largest over smallest eigenvalue, estimated, the smallest by inverse iteration from a chirp."""
+    """Largest over smallest eigenvalue, to a factor of two, the smallest by inverse iteration from a chirp."""
     n, taps = auto.shape[1], auto.shape[-1]
     x = torch.arange(n * taps, dtype=auto.dtype, device=auto.device).square().mul(0.1).cos().view(1, n, 1, taps)
     x, growth = x.expand(len(auto), -1, -1, -1), auto.new_ones(len(auto))
-    for _ in range(4):
+    for _ in range(2):
         x = inverse(x / torch.linalg.vector_norm(x, dim=(1, 3), keepdim=True))
         growth = torch.linalg.vector_norm(x, dim=(1, 2, 3))
     return _largest(auto) * growth

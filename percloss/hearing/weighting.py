@@ -16,8 +16,8 @@ A_CORNERS = (20.598997, 107.65265, 737.86223, 12194.217)
 # IEC 60651: the corner [Hz] that B has in place of A's inner two.
 _B_CORNER = 158.48932
 # BS.1770, tables 1 and 2, for 48 kHz: shelf and high pass, numerator and denominator.
-_K_RATE = 48_000
-_K_STAGES = (
+K_RATE = 48_000
+K_STAGES = (
     ((1.53512485958697, -2.69169618940638, 1.19839281085285), (1.0, -1.69065929318241, 0.73248077421585)),
     ((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621)),
 )
@@ -167,9 +167,9 @@ def _d(hz: Tensor) -> Tensor:
 
 
 def _k(hz: Tensor) -> Tensor:
-    angle = 2 * math.pi / _K_RATE * hz
+    angle = 2 * math.pi / K_RATE * hz
     gain = torch.ones_like(hz)
-    for above, below in _K_STAGES:
+    for above, below in K_STAGES:
         gain = gain * _size(above, angle) / _size(below, angle)
     return gain
 
@@ -193,7 +193,7 @@ CURVES = {
         Curve("B", "B-weighting", _at_1_khz(_b), "iec1979"),
         Curve("C", "C-weighting", _at_1_khz(_c), "iec2013"),
         Curve("D", "D-weighting", _at_1_khz(_d), "iec1976"),
-        Curve("K", "K-weighting", _k, "itu2015bs1770", highest=_K_RATE / 2),
+        Curve("K", "K-weighting", _k, "itu2015bs1770", highest=K_RATE / 2),
         Curve("ITU468", "ITU-R 468 weighting", _at_1_khz(_itu468), "itu1986bs468", highest=31_500.0),
     )
 }

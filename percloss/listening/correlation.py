@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from percloss.errors import ArgumentError
 from percloss.listening.rated import RatedSet, Stimulus, panels
@@ -98,7 +99,12 @@ def predictions(
         at = {id(stimulus): index for index, stimulus in enumerate(scoring.stimuli)}
         rows = [at[id(stimulus)] for stimulus in stimuli]
         for name, values in scoring.values.items():
-            found[name] = Prediction(values[rows], find(name).spec.better, scoring.signatures[name])
+            spec = find(name).spec
+            if spec.better in ("higher", "lower"):
+                found[name] = Prediction(values[rows], spec.better, scoring.signatures[name])
+            elif spec.better == "nearer":  # how far off it is, either way
+                cost = spec.cost(torch.from_numpy(values[rows])).numpy()
+                found[name] = Prediction(cost, "lower", scoring.signatures[name])
     return found
 
 

@@ -9,6 +9,7 @@ from percloss._typing import PerItem, Sources, Wave
 from percloss.dsp.safe import undefined_where
 from percloss.functional import (
     CAP_DB,
+    REASONS,
     BSSEval,
     Mode,
     Version,
@@ -294,9 +295,9 @@ class SDR(Measure):
 
     def compare(self, est: Wave, ref: Wave) -> PerItem:
         one = (x.flatten(0, 1)[:, None, None] for x in (est, ref))
-        values = bss_eval(*one, filter_length=self.filter_length, mode="sources").sdr.view(est.shape[:2])
-        nothing = ~est.any(-1) & ref.any(-1)
-        return values.masked_fill(nothing, BOUNDS[0])
+        scores = bss_eval(*one, filter_length=self.filter_length, mode="sources")
+        nothing = scores.info.reason == REASONS.index("an estimate is silent in this frame")
+        return scores.sdr.masked_fill(nothing[:, None], BOUNDS[0]).view(est.shape[:2])
 
 
 class _ScaleInvariant(Measure):

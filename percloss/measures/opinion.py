@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from percloss._typing import PerItem, Wave
 from percloss.dsp.safe import undefined_where
 from percloss.errors import MissingExtraError
+from percloss.functional import once
 from percloss.measure import Measure, check_rate, register
 from percloss.nets.dnsmos import P808, P835, p808_opinions, p835_opinions
 from percloss.nets.frozen import FrozenNet
@@ -56,9 +57,13 @@ class _Opinion(Measure):
             ) from error
 
     def compare(self, est: Wave) -> PerItem:
-        with torch.set_grad_enabled(self.spec.differentiable and torch.is_grad_enabled()):
-            opinions = torch.cat([self.frozen(rows)["opinions"] for rows in est.flatten(0, 1).split(ROWS)])
+        opinions = once((type(self.frozen.net.net), *self.settings.items()), lambda: self.opinions(est), est)
         return undefined_where((est == 0).all(-1), opinions[:, self.scale].view(est.shape[:2]))
+
+    def opinions(self, est: Wave) -> Tensor:
+        """On all scales of the network, (batch channels, scales); those of one network share them, where they may."""
+        with torch.set_grad_enabled(self.spec.differentiable and torch.is_grad_enabled()):
+            return torch.cat([self.frozen(rows)["opinions"] for rows in est.flatten(0, 1).split(ROWS)])
 
 
 class _P835(_Opinion):

@@ -109,10 +109,11 @@ def _comparison(
     name: str, values: tuple[_Values, _Values], found: Paired, p_holm: float, systems: tuple[str, str], asked: int
 ) -> dict[str, Any]:
     spec = find(name).spec
-    lower = found.difference < 0
-    winner = ("a" if lower == (spec.better == "higher") else "b") if p_holm < ALPHA else None
     both = ~np.isnan(values[0] + values[1])
     a, b = (_number(each[both].mean()) if found.n else None for each in values)
+    winner = None
+    if p_holm < ALPHA and spec.better != "neither" and a is not None and b is not None:
+        winner = "a" if spec.cost(a) < spec.cost(b) else "b"
     return {
         "measure": name,
         "title": spec.title,

@@ -148,8 +148,8 @@ def _spread(results: Sequence[Scored], name: str, *, whole: bool = False) -> dic
 
 
 def _check(name: str, needed: float, system: str, mean: float | None) -> dict[str, Any]:
-    sign = find(name).spec.sign
-    passed = mean is not None and sign * mean <= sign * needed
+    cost = find(name).spec.cost
+    passed = mean is not None and cost(mean) <= cost(needed)
     return {"measure": name, "system": system, "required": needed, "mean": mean, "passed": passed}
 
 

@@ -13,8 +13,10 @@ from torch import Tensor
 from percloss._optional import require
 from percloss.errors import ArgumentError, DeviceError, PerclossError, SampleRateError, ShapeError
 from percloss.evaluation import evaluate, signature
+from percloss.functional import shared
 from percloss.measure import ENTRY_POINTS, Measure, create, find
 from percloss.measures import TABLE
+from percloss.scoring import USUAL
 from percloss.scoring.audio import RESAMPLER, read, resample_file, shown
 from percloss.scoring.pairing import Pair
 from percloss.scoring.screening import screen
@@ -33,7 +35,8 @@ class Recipe:
     """How every pair is scored.
 
     Attributes:
-        measures: Names; ``None`` is all that suit the material.
+        measures: Names; ``None`` is those of the usual ones that suit the material.
+        every: Instead of the usual ones all that there are, where none are named.
         resample: Rate to bring all signals to [Hz]; ``"ref"`` is that of the reference, where there is one; ``None``
             resamples nothing.
         trim: Cut all signals of a pair to the shortest.
@@ -42,6 +45,7 @@ class Recipe:
     """
 
     measures: tuple[str, ...] | None = None
+    every: bool = False
     resample: int | Literal["ref"] | None = None
     trim: bool = False
     mono: bool = False
@@ -49,12 +53,13 @@ class Recipe:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The measures in question; where none were named, those built in and those that packages announce.
+        """The measures in question: those that were named, the usual ones, or all that there are.
 
-        Not what has been registered in this process: the others would not know it.
+        All are those built in and those that packages announce, and not what has been registered in this process: the
+        others would not know it.
         """
-        if self.measures is not None:
-            return self.measures
+        if self.measures is not None or not self.every:
+            return self.measures or USUAL
         announced = {point.name for point in entry_points(group=ENTRY_POINTS)}
         return (*TABLE, *sorted(announced - TABLE.keys()))
 
@@ -137,14 +142,15 @@ class Scorer:
             seconds=est.shape[-1] / signals.sample_rate,
             warnings=signals.warnings,
         )
-        for name, measure in self._measures(signals.sample_rate).items():
-            reason = measure if isinstance(measure, str) else _lacking(measure, signals.waves)
-            if reason and self.recipe.measures is None:
-                scored.left_out[name] = reason
-            elif isinstance(measure, str) or reason:
-                scored.scores[name], scored.reasons[name] = None, reason
-            else:
-                self._take(measure, signals, scored)
+        with shared():
+            for name, measure in self._measures(signals.sample_rate).items():
+                reason = measure if isinstance(measure, str) else _lacking(measure, signals.waves)
+                if reason and self.recipe.measures is None:
+                    scored.left_out[name] = reason
+                elif isinstance(measure, str) or reason:
+                    scored.scores[name], scored.reasons[name] = None, reason
+                else:
+                    self._take(measure, signals, scored)
         return scored
 
     def _measures(self, sample_rate: int) -> dict[str, "Measure | str"]:

@@ -11,6 +11,10 @@ import pytest
 import torch
 
 import percloss.measure
+import percloss.scoring.engine
+from percloss.measures import TABLE
+from percloss.scoring import USUAL
+from percloss.scoring.engine import Recipe
 from tests.alone import Level
 from tests.cli.support import RATE, SAMPLES, folder, noise, plain, run, scored, snr, strict, write
 
@@ -132,13 +136,36 @@ def test_a_measure_that_nobody_asked_for_is_left_out_with_its_reason(tmp_path: P
     assert "(defined at 16000 Hz only, got 48000: --resample 16000)" in line
 
 
+def test_where_no_measure_is_named_a_dozen_quick_ones_are_taken_that_suit(pair) -> None:
+    """Half a second of noise has all of them; measures that would find it too short are not among them."""
+    found = scored(pair[0], "--ref", pair[1])
+    taken = [*found["summary"], *found["left_out"]]
+    assert sorted(taken) == sorted(USUAL)
+    assert found["left_out"].keys() == {"si_sdr_i"}
+    assert all(one["n"] == 1 for one in found["summary"].values())
+
+
+def test_each_of_the_usual_measures_takes_single_files() -> None:
+    specs = [percloss.measure.find(name).spec for name in USUAL]
+    assert not any(spec.several or spec.alone for spec in specs)
+    assert {name for name, spec in zip(USUAL, specs, strict=True) if spec.needs} == {"si_sdr_i"}
+
+
+def test_all_are_taken_on_request(pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("snr", "bark", "bss_sdr")
+    monkeypatch.setattr(percloss.scoring.engine, "TABLE", {name: TABLE[name] for name in names})
+    found = scored(pair[0], "--ref", pair[1], "-m", "all")
+    assert list(found["summary"]) == ["snr", "bark"]
+    assert list(found["left_out"]) == ["bss_sdr"]
+    assert Recipe(every=True).names == names
+
+
 def test_a_missing_extra_costs_its_measure_only(pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pesq", None)
     (file,) = scored(pair[0], "--ref", pair[1], "-m", "snr,pesq_wb", code=3)["files"]
     assert file["scores"]["snr"] == pytest.approx(20, abs=0.3)
     assert 'pip install "percloss[speech]"' in file["reasons"]["pesq_wb"]
-    # ViSQOL finds half a second too short, which is what the 3 says.
-    assert "pesq_wb" not in scored(pair[0], "--ref", pair[1], code=3)["summary"]
+    assert "pesq_wb" not in scored(pair[0], "--ref", pair[1])["summary"]
     alone = run("score", pair[0], "--ref", pair[1], "-m", "pesq_wb")
     assert alone.exit_code == 2
     assert 'pip install "percloss[speech]"' in alone.stderr
@@ -234,6 +261,7 @@ def test_a_failed_requirement_is_said(pair) -> None:
     [
         (["-m", "si_sdrr"], "did you mean 'si_sdr'?"),
         (["-m", ","], "got no name"),
+        (["-m", "all,snr"], "got all and names"),
         (["--resample", "12"], "--resample 16000"),
         (["--resume"], "-o FILE"),
         (["--require", "snr"], "NAME=VALUE"),

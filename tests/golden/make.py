@@ -65,7 +65,8 @@ def measured(name: str) -> dict[str, float | None]:
             given = {role: torch.stack([x, mix - x], 1) for role, x in given.items()}
         elif measure.spec.takes == "alone":
             del given["ref"]
-        given |= {"mix": mix} if "mix" in measure.spec.needs else {}
+        others = {"mix": mix, "interferer": mix - signals(row)["ref"]}
+        given |= {need: others[need] for need in measure.spec.needs}
         value = measure(**{role: resample(x, RATE, rate) for role, x in given.items()})
         values[row] = None if value.isnan().any() else value.mean().item()
     return values

@@ -9,12 +9,14 @@ from torch import Tensor
 
 from benchmarks.common import peak_bytes
 from percloss import functional
+from percloss.dsp import projection
 from percloss.errors import ArgumentError, DTypeError, ShapeError
 from percloss.evaluation import evaluate
 from percloss.functional import (
     CAP_DB,
     REASONS,
     BSSEval,
+    Mode,
     bss_eval,
     check_settings,
     framewise_snr,
@@ -271,17 +273,26 @@ def test_a_wrong_order_scores_low_unless_it_is_searched_for() -> None:
     torch.testing.assert_close(pairs, SDR(filter_length=16)(est[:, :, 0], ref[:, :, 0]), rtol=0, atol=1e-5)
 
 
-def test_a_long_signal_needs_no_more_than_a_few_of_itself() -> None:
+@pytest.mark.parametrize("window", [RATE, None])
+def test_a_long_signal_is_scored_in_less_memory_than_it_takes(window: int | None) -> None:
     peaks = []
-    for seconds in (4, 16):
+    for seconds in (8, 24):
         ref = noise(1, 2, 1, seconds * RATE)
-        est = leaked(ref)
-        peaks.append(peak_bytes(lambda est=est, ref=ref: bss_eval(est, ref, filter_length=32, window=RATE)))
-    assert peaks[1] - peaks[0] < 4 * (noise(1, 2, 1, 12 * RATE).nbytes)
+        est = leaked(ref, 0.0) if window is None else leaked(ref)
+        peaks.append(peak_bytes(lambda est=est, ref=ref: bss_eval(est, ref, filter_length=32, window=window)))
+    assert peaks[1] - peaks[0] < 2 * (noise(1, 2, 1, 16 * RATE).nbytes)
+
+
+def test_twenty_five_minutes_score_as_one_of_them() -> None:
+    """One after the other: where they meet, 512 of 480000 samples differ."""
+    minute = noise(1, 1, 60 * 8000)
+    est = at_snr(minute, 20)
+    value = SDR()(est.repeat(1, 1, 25), minute.repeat(1, 1, 25))
+    assert value.item() == pytest.approx(SDR()(est, minute).item(), abs=1e-3)
 
 
 @pytest.mark.slow
-def test_twenty_five_minutes_are_scored() -> None:
+def test_twenty_five_minutes_are_scored_by_the_second() -> None:
     ref = noise(1, 2, 1, 25 * 60 * 8000)
     scores = bss_eval(leaked(ref), ref, filter_length=32, window=8000)
     assert scores.sir.shape == (1, 2, 1500)
@@ -381,6 +392,40 @@ def test_as_a_loss_it_leads_to_the_reference_through_any_filter() -> None:
 # One solve for all.
 
 
+@pytest.mark.parametrize("mode", ["images", "sources"])
+@pytest.mark.parametrize("db", [20.0, 60.0, 100.0])
+def test_energies_from_correlations_are_those_of_the_signals(
+    mode: Mode, db: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To 1e-9 dB, or they are not taken."""
+    ref = sources(channels=2, time=20_000).double()
+    est = at_snr(leaked(ref, 10 ** (-db / 20)), db)
+    formed: list[int] = []
+    original = projection._energies
+    monkeypatch.setattr(projection, "_energies", lambda *args: formed.append(1) or original(*args))
+    quick = bss_eval(est, ref, filter_length=64, mode=mode)
+    assert not formed
+    monkeypatch.setattr(projection, "_SURE", 0.0)
+    slow = bss_eval(est, ref, filter_length=64, mode=mode)
+    assert len(formed) == 2
+    assert_same(quick, slow, items=[0, 1], within=1e-9)
+
+
+def test_where_a_filter_explains_all_but_a_little_the_residual_is_formed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an estimate that is filtered and no more, what is left is as small as float64 lets it be: 250 dB and more."""
+    ref = sources(time=8000)[:, :1].double()
+    est = 0.5 * ref.roll(3, -1)
+    est[..., :3] = 0
+    est[..., -16:] = 0
+    ref[..., -19:] = 0
+    formed: list[int] = []
+    original = projection._energies
+    monkeypatch.setattr(projection, "_energies", lambda *args: formed.append(1) or original(*args))
+    scores = bss_eval(torch.cat((est[:1], at_snr(ref[1:], 20))), ref, filter_length=8, mode="sources")
+    assert formed == [1]
+    assert scores.sdr[:, 0, 0].tolist() == pytest.approx([CAP_DB, 20.0], abs=0.05)
+
+
 def test_within_shared_the_same_signals_are_solved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     solved = []
     original = functional.split
@@ -399,6 +444,12 @@ def test_within_shared_the_same_signals_are_solved_once(monkeypatch: pytest.Monk
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
     group[0](est, ref)
     assert len(solved) == 7
+    with shared():
+        evaluate(est, ref, RATE, group[:1])
+        evaluate(est, ref, RATE, group[1:])
+        assert len(solved) == 8
+        group[0](est.requires_grad_(), ref)
+        assert len(solved) == 9  # a graph is not what was made without one
 
 
 # What stands beside it.

@@ -11,9 +11,10 @@ from percloss.errors import ArgumentError, MissingExtraError, SampleRateError
 from percloss.evaluation import evaluate, signature
 from percloss.losses import Loss, WeightedSum
 from percloss.measure import Measure, create
+from percloss.measures import opinion
 from percloss.measures.opinion import DNSMOSP808, DNSMOSBackground, DNSMOSOverall, DNSMOSSignal
 from percloss.measures.ratios import SISDR
-from percloss.nets.dnsmos import P808, P835, p808_opinions
+from percloss.nets.dnsmos import P808, P835, Opinions, p808_opinions, p835_opinions
 from percloss.testing import NEED_A_REFERENCE, RULES, check_measure
 from percloss.wrappers import Framewise, Resampled
 from tests.alone import Level
@@ -65,6 +66,25 @@ def test_three_scales_are_three_outputs_of_one_network(weights: dict[str, Path])
     scales = [cls(RATE, path=weights["P835"]) for cls in (DNSMOSSignal, DNSMOSBackground, DNSMOSOverall)]
     expected = scales[0].frozen(x[0])["opinions"][0]
     assert [scale(x).item() for scale in scales] == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_evaluated_together_they_run_it_once(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[P835] = []
+
+    def counted(net: P835, x: Tensor) -> Opinions:
+        heard.append(net)
+        return p835_opinions(net, x)
+
+    monkeypatch.setattr(opinion, "p835_opinions", counted)
+    x = 0.1 * noise(1, 1, MOMENT)
+    scales = [cls(RATE, path=weights["P835"]) for cls in (DNSMOSSignal, DNSMOSBackground, DNSMOSOverall)]
+    together = evaluate(x, None, RATE, scales)
+    assert len(heard) == 1
+    alone = [scale(x).item() for scale in scales]
+    assert len(heard) == 4
+    assert [values.item() for values in together.values()] == pytest.approx(alone, abs=1e-6)
+    evaluate(x, None, RATE, [DNSMOSSignal(RATE, path=weights["P835"], personalized=True)])
+    assert len(heard) == 5
 
 
 @pytest.mark.parametrize("name", MEASURES)

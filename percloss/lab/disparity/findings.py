@@ -83,7 +83,8 @@ class Findings:
         self.config, self.held, self.left_out = config, held, dict(left_out)
         self.done = list(done)
         self.specs = {name: find(name).spec for name in config.measures} | _LEVELS
-        self.signs = {name: spec.sign for name, spec in self.specs.items()}
+        # Of those that rank; what tells one quality of the sound has a table of its own.
+        self.signs = {name: spec.sign for name, spec in self.specs.items() if spec.better in ("higher", "lower")}
 
     @property
     def failures(self) -> dict[str, str]:
@@ -128,6 +129,10 @@ class Findings:
             for (name, _), result in self.results("mask").items()
         }
 
+    @property
+    def _ranking(self) -> list[str]:
+        return [name for name in self.config.measures if name in self.signs]
+
     @cached_property
     def answers(self) -> list[Answer]:
         """To each hypothesis."""
@@ -149,12 +154,12 @@ class Findings:
     @cached_property
     def first(self) -> dict[str, list[str]]:
         """Models from best to worst, by each measure; the two levels rank nobody."""
-        return {name: list(ranked(self.table, name, self.signs[name])) for name in self.config.measures}
+        return {name: list(ranked(self.table, name, self.signs[name])) for name in self._ranking}
 
     @cached_property
     def tau(self) -> dict[str, dict[str, float]]:
         """Kendall's tau of every two measures over the models."""
-        return taus(self.table, {name: self.signs[name] for name in self.config.measures})
+        return taus(self.table, {name: self.signs[name] for name in self._ranking})
 
     @cached_property
     def headline(self) -> dict[str, Tau]:
