@@ -42,7 +42,8 @@ def responses(names: list[str]) -> dict[str, dict[str, list[float | None]]]:
             est = degrade(ref, rate, artefact, snr_db=snr_db)
             for name, measure in built.items():
                 own = getattr(measure, "sample_rate", rate)
-                given = {"est": est, "ref": ref, **({"mix": mix} if "mix" in measure.spec.needs else {})}
+                needs = {need: {"mix": mix, "interferer": mix - ref}[need] for need in measure.spec.needs}
+                given = {"est": est, "ref": ref, **needs}
                 value = measure(**{role: resample(x, rate, own) for role, x in given.items()})
                 found[name][artefact].append(None if value.isnan().any() else float(f"{value.mean():.5g}"))
     return found

@@ -21,6 +21,10 @@ Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 # the pause after it last 400 ms at least, so that nothing under this many seconds can overrun the table.
 SAFE_SECONDS = 20.0
 
+_TOO_MANY = "more utterances than pesq can hold (50): score shorter excerpts"
+# Four minutes of speech take it 17 s; eight have been seen to take it for ever.
+_SECONDS_AT_LEAST = 60.0
+
 _PESQ_ALONE = """
 import sys, numpy, pesq
 rate, mode = int(sys.argv[1]), sys.argv[2]
@@ -70,17 +74,21 @@ class _PESQ(Measure):
 
     def _outcome_alone(self, est: Array, ref: Array) -> tuple[float, str]:
         """The same in a process of its own, which may die."""
-        done = subprocess.run(
-            [sys.executable, "-c", _PESQ_ALONE, str(self.sample_rate), self.mode],
-            input=np.stack([ref, est]).astype(np.float32).tobytes(),
-            capture_output=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", _PESQ_ALONE, str(self.sample_rate), self.mode],
+                input=np.stack([ref, est]).astype(np.float32).tobytes(),
+                capture_output=True,
+                check=False,
+                timeout=_SECONDS_AT_LEAST + est.size / self.sample_rate,
+            )
+        except subprocess.TimeoutExpired:  # minutes of speech can keep it for ever
+            return math.nan, _TOO_MANY
         if done.returncode == 0:
             return float(done.stdout), ""
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         if done.returncode < 0 or not said:
-            return math.nan, "more utterances than pesq can hold (50): score shorter excerpts"
+            return math.nan, _TOO_MANY
         return math.nan, "no utterance detected" if "NoUtterancesError" in said[0] else f"pesq failed: {said[0]}"
 
 

@@ -11,7 +11,7 @@ __all__ = ["Grid", "every", "tables"]
 _PAPER = ("si_sdr", "sdr", "mse", "bss_sir", "bss_sar")
 # From how many characters on a cell is a text and no number with its interval.
 _LONG = 44
-_ARROWS = {"higher": "↑", "lower": "↓"}
+_ARROWS = {"higher": "↑", "lower": "↓", "nearer": "→0", "neither": "–"}
 
 
 class Grid(NamedTuple):
@@ -116,7 +116,7 @@ def _scores(found: Mapping[str, Any], name: str, title: str, about: str, measure
         texts = figures(values)
         for row, text in zip(rows, texts, strict=True):
             row.append(text)
-        first = (found["ranks"][measure] or [None])[0]
+        first = (found["ranks"].get(measure) or [None])[0]
         best |= {(at, column) for at, model in enumerate(models) if model == first}
     head = ["Trained on", *(_head(found, measure) for measure in measures)]
     about = f"{about} Means over seeds and clips; the best model's stands out.".strip()
