@@ -37,7 +37,7 @@ class Artefact(Protocol):
 class Family:
     """One kind of artefact.
 
-    Attributes:
+    Args:
         title: Its name in a table.
         hears: What a listener hears, in one line.
         apply: The function.

@@ -28,7 +28,7 @@ Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Match(NamedTuple):
     """A spoilt wave that has a value, and how it was reached.
 
-    Attributes:
+    Args:
         wave: The estimate, (batch, channels, time).
         reached: The measure's value, (batch, channels) or, where it judges channels together, (batch, 1).
         strength: Of the family, the same shape; nan where the reference is silent.

@@ -28,7 +28,7 @@ _SUBSTITUTES = {"pesq_wb": "pesq_like"}
 class Judged(NamedTuple):
     """What measures that took no part say of a pair.
 
-    Attributes:
+    Args:
         scores: Of each judge, of ``start``, ``lowest`` and ``highest``; nan where it has no value.
         left_out: Judges that were asked and do not judge, and why.
     """
@@ -45,7 +45,7 @@ class Judged(NamedTuple):
 class Score(NamedTuple):
     """Which of two measures says more of what others hear.
 
-    Attributes:
+    Args:
         a: Pair with the first measure held, the second driven.
         b: Pair with the second held, the first driven.
         judged_a: What the judges say of the first pair.

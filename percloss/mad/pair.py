@@ -37,7 +37,7 @@ class Step(NamedTuple):
 class Pair(NamedTuple):
     """Two versions of a reference that one measure calls equal.
 
-    Attributes:
+    Args:
         ref: The reference, (1, channels, time).
         start: The noise that both are compared with, at the same level.
         lowest: The version with the lowest value of the measure that was driven.

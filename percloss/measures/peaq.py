@@ -208,7 +208,7 @@ class PEAQDistortionIndex(_Graded):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_; [kabal2002]_.
+        [itu2001bs1387]_; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(
