@@ -5,6 +5,7 @@ wrappers, so ``PERCLOSS_COMPILE=1`` runs without them and with the compile rule 
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ if not COMPILE:
 import torch  # noqa: E402  (after the hook, which must see percloss first)
 
 torch.set_num_threads(1)
+
+# Where a shell starts the suite in the background it has Ctrl-C ignored, and so would have what the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -171,7 +171,10 @@ def test_ctrl_c_leaves_nothing_half_made(tmp_path: Path) -> None:
             if "working" in line:
                 process.send_signal(signal.SIGINT)
                 break
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "percloss: interrupted: nothing was written" in err
     assert "Traceback" not in err
