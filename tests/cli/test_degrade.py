@@ -125,7 +125,8 @@ def test_a_seed_gives_the_same_files(clean: Path, tmp_path: Path) -> None:
     assert content("x", 1) != content("z", 2)
 
 
-def test_the_table_says_what_was_reached(clean: Path, tmp_path: Path) -> None:
+def test_the_table_says_what_was_reached(clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # so that no path is cut
     result = run("degrade", clean / "a.wav", "-f", "clipping", "--match", "si_sdr=9", "--out", tmp_path)
     assert result.exit_code == 0
     row = next(line.split() for line in result.stdout.splitlines() if line.startswith("clipping"))
