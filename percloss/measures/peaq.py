@@ -289,7 +289,7 @@ class TwoFDistance(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [kastner2019]_; the thresholds are left out here.
+        [kastner2019]_, whose thresholds are left out here; [itu2001bs1387]_; [kabal2002]_.
     """
 
     spec = replace(
@@ -333,7 +333,7 @@ class PEAQDisturbance(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_; [kabal2002]_.
+        [itu2001bs1387]_; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(_VARIABLE, name="peaq_disturbance", title="PEAQ's disturbance")
@@ -380,7 +380,7 @@ class TotalNMR(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.5; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.5; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(
@@ -417,7 +417,7 @@ class AvgModDiff1(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.2; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.2; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(_VARIABLE, name="peaq_avg_mod_diff1", title="PEAQ's AvgModDiff1", unit="%")
@@ -444,7 +444,7 @@ class AvgModDiff2(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.2; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.2; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(_VARIABLE, name="peaq_avg_mod_diff2", title="PEAQ's AvgModDiff2", unit="%")
@@ -470,7 +470,7 @@ class WinModDiff1(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.2; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.2; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(_VARIABLE, name="peaq_win_mod_diff1", title="PEAQ's WinModDiff1", unit="%")
@@ -502,7 +502,7 @@ class RmsNoiseLoud(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.3; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.3; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(_VARIABLE, name="peaq_rms_noise_loud", title="PEAQ's RmsNoiseLoud", unit="sone")
@@ -530,7 +530,7 @@ class ADB(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.7; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.7; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(_VARIABLE, name="peaq_adb", title="PEAQ's ADB", bounds=(-math.inf, math.inf), differentiable=False)
@@ -559,7 +559,7 @@ class EHS(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.8; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.8; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(_VARIABLE, name="peaq_ehs", title="PEAQ's EHS", differentiable=False)
@@ -586,7 +586,7 @@ class MFPD(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.7; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.7; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(_VARIABLE, name="peaq_mfpd", title="PEAQ's MFPD", bounds=(0.0, 1.0), differentiable=False)
@@ -611,7 +611,7 @@ class RelDistFrames(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.6; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.6; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(
@@ -638,7 +638,7 @@ class BandwidthTest(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.4; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.4; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(
@@ -664,7 +664,7 @@ class BandwidthRef(PEAQMeasure):
         est, ref: (batch, channels, time), one channel or two. Returns (batch, 1).
 
     References:
-        [itu2001bs1387]_, Annex 2, 4.4; [kabal2002]_.
+        [itu2001bs1387]_, Annex 2, 4.4; [kabal2002]_; [thiede2000]_.
     """
 
     spec = replace(BandwidthTest.spec, name="peaq_bandwidth_ref", title="PEAQ's BandwidthRef")
