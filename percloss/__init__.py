@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from percloss.losses import MultiScaleMelLoss as MultiScaleMelLoss
     from percloss.losses import NMRLoss as NMRLoss
     from percloss.losses import NoiseModulationLoss as NoiseModulationLoss
-    from percloss.losses import PEAQDistortionIndexLoss as PEAQDistortionIndexLoss
     from percloss.losses import PEAQDisturbanceLoss as PEAQDisturbanceLoss
     from percloss.losses import PESQDisturbanceLoss as PESQDisturbanceLoss
     from percloss.losses import PMSQELoss as PMSQELoss
@@ -216,7 +215,7 @@ _WHERE = {
         *("LogSpectralLoss", "LogWMSELoss", "LongTermSpectrumLoss", "Loss", "MAELoss", "MaskedErrorLoss"),
         *("MaskingHingeLoss", "MelCepstralDistortionLoss", "MelLoss", "MFCCLoss", "MSELoss"),
         *("MultiResolutionSTFTLoss", "MultiScaleMelLoss", "NMRLoss", "NoiseModulationLoss"),
-        *("PEAQDistortionIndexLoss", "PEAQDisturbanceLoss", "PESQDisturbanceLoss", "PMSQELoss"),
+        *("PEAQDisturbanceLoss", "PESQDisturbanceLoss", "PMSQELoss"),
         *("PrioritySpectralLoss", "RandomConvolutionLoss", "RmsNoiseLoudLoss", "SASDRLoss", "ScatteringLoss"),
         *("SDRLoss", "SDSDRLoss", "SISARLoss", "SISDRLoss", "SISIRLoss", "SmoothLogSTFTLoss", "SNRLoss"),
         *("STFTLoss", "STOILoss", "ThresholdedSNRLoss", "TotalNMRLoss", "TwoFLoss", "USDRLoss"),

@@ -82,7 +82,7 @@ PUBLIC = {
     *("DNSMOSOverall", "DNSMOSOverallLoss"),
     *("DNSMOSP808",),
     *("PEAQ",),
-    *("PEAQDistortionIndex", "PEAQDistortionIndexLoss"),
+    "PEAQDistortionIndex",
     *("TwoF",),
     *("TwoFDistance", "TwoFLoss"),
     *("PEAQDisturbance", "PEAQDisturbanceLoss"),
