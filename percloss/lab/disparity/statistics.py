@@ -74,7 +74,7 @@ def interval(values: Values, *, draws: int = _DRAWS) -> Interval:
 
     Example:
         >>> interval(np.array([[1.0, 2.0, 3.0, 2.0]]))
-        Interval(low=1..., high=2.75)
+        Interval(low=1.25, high=2.75)
 
     References:
         [owen2007]_.
