@@ -25,7 +25,7 @@ _WHOLE: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 def families() -> dict[str, list[type[Measure]]]:
     """All measures by the file they are in."""
     found: dict[str, list[type[Measure]]] = {}
-    for measure in map(find, Recipe().names):
+    for measure in map(find, Recipe(every=True).names):
         found.setdefault(_family(measure), []).append(measure)
     return found
 

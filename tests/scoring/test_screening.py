@@ -65,6 +65,7 @@ def test_a_copy_of_16_bits_has_nothing_wrong(name: str) -> None:
 def test_bad_quality_is_neither_late_nor_inverted_nor_swapped(family: str, name: str) -> None:
     wave, rate = clip(name)
     wave = wave[..., : 3 * rate]
+    wave = wave - wave.mean(dim=-1, keepdim=True)  # a coder takes an offset away, and that would be one
     found = kinds(degrade(wave, rate, family, snr_db=10.0), wave, rate)
     softer = {"clipping", "gain", "low_pass", "mp3", "opus", "phase_jitter", "saturation", "spectral_holes"}
     assert set(found) <= ({"level"} if family in softer else set())
