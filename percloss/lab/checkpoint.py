@@ -10,9 +10,10 @@ from typing import Any, BinaryIO
 
 import torch
 
+from percloss._files import replacing
 from percloss.errors import PerclossError
 
-__all__ = ["CheckpointError", "Checkpoints", "differing", "read", "replacing", "sweep", "write"]
+__all__ = ["CheckpointError", "Checkpoints", "differing", "durably", "read", "sweep", "write"]
 
 _KEPT = 2
 # What torch.load says of files that are cut short or are not its own.
@@ -24,17 +25,12 @@ class CheckpointError(PerclossError, RuntimeError):
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, so that under its name there is either all of it or what was there before."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def durably(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, so that its name stands for all of it or for what was there before, also after a power cut."""
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
     if os.name == "posix":  # the new name is in the folder, which has to reach the disk too
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -57,7 +53,7 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
         state: Tensors, numbers, strings, and lists and dictionaries of them: what ``torch.load`` reads without running
             code.
     """
-    with replacing(path) as file:
+    with durably(path) as file:
         torch.save(dict(state), file)
 
 

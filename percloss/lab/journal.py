@@ -14,7 +14,7 @@ from torch import Tensor
 
 from percloss.dsp.safe import db_to_power, log_power
 from percloss.dsp.stft import hann, power, stft
-from percloss.lab.checkpoint import replacing
+from percloss.lab.checkpoint import durably
 
 __all__ = ["Heard", "Journal", "Observer", "Progress", "on_stderr"]
 
@@ -67,7 +67,7 @@ class Journal:
     def __init__(self, folder: Path, first: int = 0) -> None:
         self._path = folder / "log.jsonl"
         kept = [line for line in _lines(self._path) if _step(line) <= first]
-        with replacing(self._path) as file:
+        with durably(self._path) as file:
             file.write("".join(kept).encode())
         self._file = self._path.open("a", encoding="utf-8")
         self._board: Any = None

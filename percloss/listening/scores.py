@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 import percloss
+from percloss._files import replacing
 from percloss._optional import require
 from percloss.errors import ArgumentError, PerclossError
 from percloss.evaluation import evaluate, signature
@@ -24,7 +24,7 @@ from percloss.scoring.audio import info, read, shown
 from percloss.scoring.engine import Recipe, Scored, load
 from percloss.scoring.pairing import Pair
 from percloss.scoring.screening import screen
-from percloss.scoring.workers import score
+from percloss.scoring.workers import one_thread, score
 from percloss.spec import Spec
 
 __all__ = ["Cache", "Scoring"]
@@ -147,7 +147,7 @@ class Scoring:
 
     def run(self) -> Iterator[tuple[int, int]]:
         """Score; says after each recording how many numbers are there, and of how many."""
-        with _one_thread():
+        with one_thread():
             recordings = self._recordings()
             total = sum(len(one.tasks) for one in recordings)
             done = total - sum(len(self._missing(one)) for one in recordings)
@@ -388,16 +388,6 @@ def _of_sources(one: _Recording, names: Sequence[str], rate: int) -> Scored:
 def _write(path: Path, wave: torch.Tensor, sample_rate: int) -> None:
     """A file of floating-point samples, which may exceed full scale, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    require("soundfile", extra="audio").write(unfinished, wave[0].numpy().T, sample_rate, "FLOAT", format="WAV")
-    unfinished.replace(path)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    soundfile = require("soundfile", extra="audio")
+    with replacing(path) as unfinished:
+        soundfile.write(unfinished, wave[0].numpy().T, sample_rate, "FLOAT", format="WAV")

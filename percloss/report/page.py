@@ -1,16 +1,15 @@
 """One HTML file that can be listened to: players that switch without a gap, pictures, tables; and nothing else."""
 
 import math
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from percloss._files import replacing
 from percloss._optional import require
 from percloss.errors import ArgumentError, ShapeError
 from percloss.report.audible import FULL_SCALE_SPL, Audible, classes, picture
@@ -19,7 +18,7 @@ from percloss.report.sound import encode
 from percloss.report.tables import Table
 from percloss.spec import Spec
 
-__all__ = ["Column", "Overview", "Section", "Version", "Yardstick", "columns", "render", "write"]
+__all__ = ["Column", "Overview", "Section", "Version", "Yardstick", "columns", "render", "template", "write"]
 
 TEMPLATE = "page.html.jinja"
 # Of a digit on the yardstick, relative to the yardstick's length in a window of usual width.
@@ -177,17 +176,9 @@ def render(
         MissingExtraError: jinja2, matplotlib or soundfile is not installed.
         ShapeError: A wave that is not shaped as its reference.
     """
-    jinja2 = require("jinja2", extra="report")
     if not sections:
         raise ArgumentError("report: no section came; give at least one Section.")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("percloss", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page: str = environment.get_template(TEMPLATE).render(
+    page: str = template("report", TEMPLATE).render(
         title=title,
         lead=lead,
         command=command,
@@ -197,6 +188,19 @@ def render(
         full_scale_spl=FULL_SCALE_SPL,
     )
     return page
+
+
+def template(folder: str, name: str) -> Any:
+    """A page's template in a folder of the package, strict about what it is not given."""
+    jinja2 = require("jinja2", extra="report")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("percloss", folder),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
 
 
 def write(
@@ -211,12 +215,8 @@ def write(
 ) -> None:
     """Write the report, whole or not at all. The arguments are those of :func:`render`."""
     page = render(sections, title=title, lead=lead, command=command, versions=versions, overview=overview)
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _column(section: Section, name: str, spec: Spec) -> Column:

@@ -12,12 +12,12 @@ from percloss.report.look import Look
 from percloss.report.tables import Cell, Mark, Row, Table
 from percloss.report.verdicts import LEAKAGE, SCALES, Scale, Verdict, verdict
 from percloss.scoring.audio import shown
-from percloss.scoring.comparison import comparison
+from percloss.scoring.comparison import comparison, winner
 from percloss.scoring.document import columns, summarise
 from percloss.scoring.engine import Recipe, Scored
 from percloss.scoring.page import figures
 from percloss.spec import Spec
-from percloss.uncertainty import ALPHA, fewest, holm
+from percloss.uncertainty import fewest, holm
 
 __all__ = ["against_first", "artefacts", "artefacts_of_all", "files", "means", "recipes", "scores", "verdicts"]
 
@@ -170,9 +170,7 @@ def against_first(
     p = holm(np.array([math.nan if one["p"] is None else one["p"] for one in every], dtype=np.float64))
     for one, adjusted in zip(every, p, strict=True):
         one["p_holm"] = None if math.isnan(adjusted) else float(adjusted)
-        sure = adjusted < ALPHA
-        lower = sure and one["difference"] < 0
-        one["winner"] = ("a" if lower == (one["better"] == "higher") else "b") if sure else None
+        one["winner"] = winner(find(one["measure"]).spec, one["a"], one["b"], float(adjusted))
     return found
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import shlex
 import stat
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from percloss._files import replacing
 from percloss._optional import require
 from percloss.errors import ArgumentError, AudioFileError, SampleRateError, ShapeError
 
@@ -115,13 +115,11 @@ def write(path: Name, wave: Tensor, sample_rate: int) -> None:
         )
     soundfile = require("soundfile", extra="audio")
     kind, subtype = _SUBTYPES[path.suffix.lower()]
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
+    samples = wave[0].detach().float().cpu().numpy().T
     try:
-        samples = wave[0].detach().float().cpu().numpy().T
-        soundfile.write(os.fspath(unfinished), samples, sample_rate, format=kind, subtype=subtype)
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            soundfile.write(os.fspath(unfinished), samples, sample_rate, format=kind, subtype=subtype)
     except (OSError, soundfile.SoundFileError) as error:
-        unfinished.unlink(missing_ok=True)
         raise AudioFileError(
             f"{shown(path)}: cannot be written ({_reason(error)}); "
             f"give a folder that exists and may be written to, a usual rate, and for flac at most 8 channels."

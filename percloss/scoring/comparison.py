@@ -5,7 +5,7 @@ schema-compare.json says what is in the document.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,10 @@ from percloss.scoring.audio import shown
 from percloss.scoring.document import Document, columns, in_common
 from percloss.scoring.engine import Recipe, Scored
 from percloss.scoring.output import separated
+from percloss.spec import Spec
 from percloss.uncertainty import ALPHA, POWER, Paired, fewest, holm, paired
 
-__all__ = ["comparison", "comparison_table"]
+__all__ = ["comparison", "comparison_table", "winner"]
 
 SCHEMA = 1
 """Version of schema-compare.json. It rises when a field goes or changes its meaning; new fields may come without."""
@@ -111,9 +112,13 @@ def _comparison(
     spec = find(name).spec
     both = ~np.isnan(values[0] + values[1])
     a, b = (_number(each[both].mean()) if found.n else None for each in values)
-    winner = None
-    if p_holm < ALPHA and spec.better != "neither" and a is not None and b is not None:
-        winner = "a" if spec.cost(a) < spec.cost(b) else "b"
+    better = winner(spec, a, b, p_holm)
+    if better:
+        verdict = f"{systems[better == 'b']} better"
+    elif p_holm < ALPHA:
+        verdict = f"they differ, and {spec.direction}"
+    else:
+        verdict = _in_doubt(found, spec.unit, asked)
     return {
         "measure": name,
         "title": spec.title,
@@ -129,9 +134,19 @@ def _comparison(
         "n": found.n,
         "groups": found.groups,
         "undefined": found.undefined,
-        "winner": winner,
-        "verdict": f"{systems[winner == 'b']} better" if winner else _in_doubt(found, spec.unit, asked),
+        "winner": better,
+        "verdict": verdict,
     }
+
+
+def winner(spec: Spec, a: float | None, b: float | None, p_holm: float) -> Literal["a", "b"] | None:
+    """Which of two means is better, where one is and the difference is sure.
+
+    None is where nearer is better: the test is of the values, and those of two systems can differ and be as near.
+    """
+    if a is None or b is None or spec.better not in ("higher", "lower") or not p_holm < ALPHA:
+        return None
+    return "a" if spec.cost(a) < spec.cost(b) else "b"
 
 
 def _in_doubt(found: Paired, unit: str, asked: int) -> str:

@@ -4,11 +4,11 @@ import csv
 import io
 import json
 import os
-import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from percloss._files import replacing
 from percloss._optional import require
 from percloss.errors import ArgumentError
 from percloss.scoring.audio import shown
@@ -135,10 +135,8 @@ def write_output(path: Path, content: bytes) -> None:
     Raises:
         ArgumentError: It cannot be written.
     """
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(content)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise ArgumentError(f"-o: {shown(str(path))} cannot be written ({error.strerror}).") from error

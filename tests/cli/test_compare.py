@@ -72,6 +72,17 @@ def test_the_better_system_is_named_in_the_direction_of_each_measure(systems) ->
     assert turned["snr"]["verdict"] == "new better"
 
 
+def test_as_far_off_either_way_is_a_difference_and_nobody_wins(systems) -> None:
+    softer, louder = (
+        folder(systems.root / name, {each: gain * wave for each, wave in systems.refs.items()})
+        for name, gain in (("softer", 0.5), ("louder", 2.0))
+    )
+    one = by_measure(compared(softer, louder, "--ref", systems.ref, "-m", "level_difference"))["level_difference"]
+    assert one["difference"] == pytest.approx(12.04, abs=0.01)
+    assert one["winner"] is None
+    assert one["verdict"] == "they differ, and nearer to 0 is better"
+
+
 def test_its_numbers_are_those_of_the_paired_function(systems) -> None:
     old, new = systems.add("old", spread=0.2), systems.add("new", level=0.095, spread=0.2, seed=200)
     found = compared(old, new, "--ref", systems.ref, "-m", "snr,mae,lsd")

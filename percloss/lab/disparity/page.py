@@ -1,13 +1,11 @@
 """The page of a run: what came of the hypotheses, the tables, and the models to be listened to."""
 
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from percloss import report
-from percloss._optional import require
+from percloss._files import replacing
 from percloss.errors import ArgumentError
 from percloss.lab.disparity.config import LOSSES
 from percloss.lab.disparity.findings import MODELS_NOT_PEOPLE
@@ -15,6 +13,7 @@ from percloss.lab.disparity.run import SOFTER_DB, listening
 from percloss.lab.disparity.tables import every
 from percloss.measure import find
 from percloss.report import Section, Version
+from percloss.report.page import template
 from percloss.scoring.audio import read
 
 __all__ = ["LEAD", "write_page"]
@@ -33,7 +32,6 @@ def write_page(folder: Path, found: Mapping[str, Any]) -> Path:
     Raises:
         MissingExtraError: jinja2, matplotlib or soundfile is not installed.
     """
-    jinja2 = require("jinja2", extra="report")
     page = report.render(
         _sections(folder, found),
         title="One network, many losses",
@@ -41,14 +39,7 @@ def write_page(folder: Path, found: Mapping[str, Any]) -> Path:
         command=found["command"],
         versions=found["versions"],
     )
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("percloss", "lab/disparity"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    findings = environment.get_template(TEMPLATE).render(
+    findings = template("lab/disparity", TEMPLATE).render(
         grids=every(found),
         failures=found["failures"],
         left_out=found["left_out"],
@@ -57,12 +48,8 @@ def write_page(folder: Path, found: Mapping[str, Any]) -> Path:
     )
     before, main, after = page.partition(_MAIN)
     path = folder / "report.html"
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_text(f"{before}{main}{findings}{after}", encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

@@ -1,8 +1,6 @@
 """Trains and scores every model, in several processes; each that is finished is kept, and never computed again."""
 
 import json
-import os
-import secrets
 import signal
 import time
 from collections import deque
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 
 from percloss.errors import ArgumentError, PerclossError
+from percloss.lab.checkpoint import durably
 from percloss.lab.disparity.config import LOSSES, Config
 from percloss.lab.disparity.scoring import RATE, Held, Scorer, held_out
 from percloss.scoring.audio import write
@@ -282,16 +281,8 @@ def _as_dict(scorer: Scorer, est: Tensor) -> dict[str, Any]:
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    """Whole or not at all, also where the power goes."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(document, file, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with durably(path) as file:
+        file.write(json.dumps(document, allow_nan=False).encode())
 
 
 def _difference(name: str, theirs: Any, ours: Any) -> str:
