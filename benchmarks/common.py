@@ -5,6 +5,7 @@ median over rounds of each contender's ratio to the first: CPU time of the proce
 """
 
 import json
+import math
 import platform
 import random
 import statistics
@@ -80,6 +81,15 @@ def peak_bytes(work: Work, device: str = "cpu") -> int:
         held += event.nbytes()
         peak = max(peak, held)
     return peak
+
+
+def rounded(value: Any) -> Any:
+    """Numbers to four decimals, at any depth, nan as nothing: the rest says nothing, and fills a repository."""
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: rounded(each) for key, each in value.items()}
+    return [rounded(each) for each in value] if isinstance(value, list) else value
 
 
 def save(name: str, rows: list[dict[str, Any]], *, device: str, packages: tuple[str, ...], **settings: Any) -> Path:

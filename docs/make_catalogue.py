@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 from docs.bibliography import Source, sources
+from docs.markdown import table
 from percloss.measure import find
 from percloss.measures import TABLE
 from percloss.spec import INVARIANCES, SHAPES, Spec
@@ -52,7 +53,7 @@ def page() -> str:
         for spec in specs
     ]
     titles = ["name", "title", "unit", "better", "range", "perfect", "rate [Hz]", "gradient"]
-    return "\n".join([HEAD.format(overview=_table(titles, rows)), *(_section(spec, known) for spec in specs)])
+    return "\n".join([HEAD.format(overview=table(titles, rows)), *(_section(spec, known) for spec in specs)])
 
 
 def _section(spec: Spec, known: dict[str, Source]) -> str:
@@ -78,8 +79,8 @@ def _section(spec: Spec, known: dict[str, Source]) -> str:
         "computed by": f"the package `{spec.implementation}`" if spec.implementation else "percloss",
         "source": ", ".join(f"[{known[key].short}](references.md#{key})" for key in spec.cite),
     }
-    table = _table(["", ""], [list(fact) for fact in facts.items()])
-    parts = [f"## {spec.name}", f"{spec.title}.", *_equation(spec), table, *_picture(spec)]
+    claims = table(["", ""], [list(fact) for fact in facts.items()])
+    parts = [f"## {spec.name}", f"{spec.title}.", *_equation(spec), claims, *_picture(spec)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -94,10 +95,6 @@ def _picture(spec: Spec) -> list[str]:
         return []
     alt = f"Values of {spec.name} as a sentence is spoilt more and more in seven ways"
     return [f"![{alt}](_cards/{spec.name}.svg)"]
-
-
-def _table(titles: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [titles, ["---"] * len(titles), *rows])
 
 
 def _unit(spec: Spec) -> str:

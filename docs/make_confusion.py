@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import RESULTS, save
+from docs.markdown import table
 from percloss.data import clip, song
 from percloss.degrade import CODECS, FAMILIES, degrade
 from percloss.measure import create
@@ -153,7 +154,7 @@ def page(document: Mapping[str, Any]) -> str:
     ]
     total = sum(map(len, owners().values())) * len(OTHERS)
     return HEAD.format(
-        diagnostics=_table(
+        diagnostics=table(
             ["diagnostic", "unit", "perfect", "below", "above"],
             [
                 [f"`{each.spec.name}`", each.spec.unit, _perfect(each), each.below or "–", each.above]
@@ -187,7 +188,7 @@ def _own(found: Figures, names: tuple[str, ...]) -> str:
                 cells.append(f"{place}{_text(values[family])} ({second} {_text(values[second])})")
             end = "lowest" if sign < 0 else "highest"
             rows.append([FAMILIES[family].title, f"`{each.spec.name}`, {end}", *cells])
-    return _table(["family", "diagnostic", *names], rows)
+    return table(["family", "diagnostic", *names], rows)
 
 
 def _without(found: Figures) -> str:
@@ -204,7 +205,7 @@ def _without(found: Figures) -> str:
         (name, sign), place = min(places.items(), key=lambda item: item[1])
         end = "low" if sign < 0 else "high"
         rows.append([FAMILIES[family].title, FAMILIES[family].hears, f"`{name}`, {end}", f"{place:.1f}"])
-    return _table(["family", "what is heard", "nearest diagnostic", "its place there, on average"], rows)
+    return table(["family", "what is heard", "nearest diagnostic", "its place there, on average"], rows)
 
 
 def _place(values: Mapping[str, float | None], family: str, sign: int) -> int:
@@ -220,16 +221,11 @@ def _matrix(values: Values) -> str:
         mine = {each.spec.name for each, _ in owners().get(family, [])}
         cells = [f"**{_text(row[family])}**" if name in mine else _text(row[family]) for name, row in values.items()]
         rows.append([family, *cells])
-    return _table(["", *(f"`{name}`" for name in values)], rows)
+    return table(["", *(f"`{name}`" for name in values)], rows)
 
 
 def _text(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}".replace("-0.0", "0.0")
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main() -> None:

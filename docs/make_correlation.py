@@ -4,10 +4,10 @@ python -m docs.make_correlation
 """
 
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from docs.markdown import rho, table
 from percloss.measures import TABLE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,7 +154,7 @@ more than chance and that also order the stimuli of one content as listeners do.
 interval is below 0: they prefer what listeners like less. Quality and interference are different questions, and may
 want opposite measures.
 """
-    return f"{head}\n{_table(['material and question', 'take', 'against'], lines)}\n"
+    return f"{head}\n{table(['material and question', 'take', 'against'], lines)}\n"
 
 
 def _overview(rows: dict[str, list[dict[str, Any]]]) -> str:
@@ -172,7 +172,7 @@ def _overview(rows: dict[str, list[dict[str, Any]]]) -> str:
 Pooled correlations; bold where the measure is the best of all or not told apart from it.
 """
     titles = ["measure", *(_short(name) for name in tests)]
-    return f"{head}\n{_table(titles, lines)}\n"
+    return f"{head}\n{table(titles, lines)}\n"
 
 
 def _cell(row: dict[str, Any] | None) -> str:
@@ -206,7 +206,7 @@ def _published(rows: dict[str, list[dict[str, Any]]]) -> str:
 What the authors of a test computed for each stimulus, against the same scores. BSS Eval in version 4 takes the median
 of frames of one second; the published values are of version 3, over the whole.
 
-{_table(head, lines)}
+{table(head, lines)}
 
 The authors of `svs_mushra` find PEASS' APS best for the quality of the sound, and SIR and IPS about equal for
 interference. Those of `gensvs_dcr`, of which all values are the published ones, as it comes without recordings, find
@@ -217,7 +217,7 @@ Elsewhere, on a test that is not at hand (ODAQ: coding and separation artefacts 
 correlations averaged over six kinds; Fraunhofer-IIS/ODAQ, benchmark of September 2024), beside what the nearest measure
 of ours does here:
 
-{_table(["theirs, on ODAQ", "published", "ours", "pooled Spearman here"], elsewhere)}
+{table(["theirs, on ODAQ", "published", "ours", "pooled Spearman here"], elsewhere)}
 """
 
 
@@ -237,12 +237,12 @@ def _section(name: str, rows: list[dict[str, Any]], document: dict[str, Any], te
             [
                 f"`{row['measure']}`",
                 str(row["n"]),
-                _r(row["pooled"]["srcc"]),
-                " to ".join(map(_r, row["pooled"]["ci95"])) if row["pooled"]["ci95"] else "–",
-                *(_r(row[level]["srcc"]) for level in ("within_system", "within_content", "system")),
-                *(_r(row["families"][family]["srcc"]) for family in families),
-                _r(fit["plcc"]),
-                _r(fit["rmse_star"]),
+                rho(row["pooled"]["srcc"]),
+                " to ".join(map(rho, row["pooled"]["ci95"])) if row["pooled"]["ci95"] else "–",
+                *(rho(row[level]["srcc"]) for level in ("within_system", "within_content", "system")),
+                *(rho(row["families"][family]["srcc"]) for family in families),
+                rho(fit["plcc"]),
+                rho(fit["rmse_star"]),
                 f"**{gap}**" if less and less["real"] else gap,
             ]
         )
@@ -279,7 +279,7 @@ def _section(name: str, rows: list[dict[str, Any]], document: dict[str, Any], te
 
 {MATERIAL.get(name, name).capitalize()}. {_size(test)}. {ceiling}
 
-{_table(head, lines)}
+{table(head, lines)}
 {lacking}{left_out}"""
 
 
@@ -298,7 +298,7 @@ def _versions(documents: list[dict[str, Any]]) -> str:
         [document["benchmark"].rpartition("/")[2], document["revision"], _listed(document["versions"])]
         for document in documents
     ]
-    return f"## How it was made\n\n{_table(['set', 'revision', 'versions'], lines)}\n"
+    return f"## How it was made\n\n{table(['set', 'revision', 'versions'], lines)}\n"
 
 
 def _listed(versions: dict[str, str]) -> str:
@@ -309,15 +309,6 @@ def _short(name: str) -> str:
     return (
         name.replace("p835_reference_conditions/", "p835 ").replace("_mushra", "").replace("/", " ").replace("_", " ")
     )
-
-
-def _r(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}".replace("-0.00", "0.00")
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

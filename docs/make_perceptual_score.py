@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from docs.markdown import rho, table
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "perceptual-score.md"
 RESULT = ROOT / "benchmarks" / "results" / "perceptual_score" / "svs_mushra--cpu.json"
@@ -145,11 +147,11 @@ def _section(
     lines = [
         [
             _name(row),
-            _r(row["pooled"]),
+            rho(row["pooled"]),
             _between(row["ci95"]),
-            _r(row["within_system"]),
-            _r(row["within_content"]),
-            _r(row["system"]),
+            rho(row["within_system"]),
+            rho(row["within_content"]),
+            rho(row["system"]),
             _lead(row),
         ]
         for row in shown
@@ -158,7 +160,7 @@ def _section(
         [
             ", ".join(told_of["held_out"]),
             _weights(told_of["features"]),
-            _r(told_of["training_srcc"]),
+            rho(told_of["training_srcc"]),
             ", ".join(f"`{each}`" for each in inside["features"]),
         ]
         for told_of, inside in zip(told["score"], told["inside"], strict=True)
@@ -171,20 +173,21 @@ def _section(
     return f"""\
 ## {title}
 
-`{name}`: {test["stimuli"]} stimuli, {test["contents"]} songs, {test["systems"]} systems, ceiling {_r(test["ceiling"])}.
+`{name}`: {test["stimuli"]} stimuli, {test["contents"]} songs, {test["systems"]} systems, ceiling \
+{rho(test["ceiling"])}.
 Spearman's correlations; candidates, and every measure over which the score's lead is no more than chance.
 
-{_table(head, lines)}
+{table(head, lines)}
 
 {len(beaten)} more are behind, each by an interval that lies above 0.
 
 What was chosen without each fold, with its weights, how far its predictions followed listeners within the training
 songs, and the single measure that was best there:
 
-{_table(["without", "features", "inside", "best single"], chosen)}
+{table(["without", "features", "inside", "best single"], chosen)}
 
-Another partition of the songs gives another number: over {repeats["partitions"]} by chance, {_r(repeats["lowest"])} to
-{_r(repeats["highest"])}, median {_r(repeats["median"])}. In their {repeats["fits"]} fits were chosen: {counts}.
+Another partition of the songs gives another number: over {repeats["partitions"]} by chance, {rho(repeats["lowest"])} to
+{rho(repeats["highest"])}, median {rho(repeats["median"])}. In their {repeats["fits"]} fits were chosen: {counts}.
 """
 
 
@@ -204,7 +207,7 @@ def _name(row: Row) -> str:
 def _lead(row: Row) -> str:
     if row["less"] is None:
         return ""
-    return f"{_r(row['less']['value'])} ({_between(row['less']['ci95'])})"
+    return f"{rho(row['less']['value'])} ({_between(row['less']['ci95'])})"
 
 
 def _elsewhere(rows: Mapping[str, list[Row]], settings: Mapping[str, Any]) -> str:
@@ -220,9 +223,9 @@ def _elsewhere(rows: Mapping[str, list[Row]], settings: Mapping[str, Any]) -> st
             [
                 f"`{name}`",
                 str(settings["tests"][name]["contents"]),
-                f"{_r(score['pooled'])} ({_between(score['ci95'])})",
+                f"{rho(score['pooled'])} ({_between(score['ci95'])})",
                 f"{place} of {len(own)}",
-                f"`{best['measure']}` {_r(best['pooled'])}",
+                f"`{best['measure']}` {rho(best['pooled'])}",
                 _lead(best),
             ]
         )
@@ -233,7 +236,7 @@ def _elsewhere(rows: Mapping[str, list[Row]], settings: Mapping[str, Any]) -> st
 The fit to all songs, on speech through codecs and in noise, which it was not made for. Fewer than five contents have no
 interval. `gensvs_dcr`, the other test of separated voices, comes without recordings: nothing can be asked there.
 
-{_table(head, lines)}
+{table(head, lines)}
 """
 
 
@@ -245,10 +248,10 @@ def _form(frozen: Mapping[str, Any]) -> str:
     return f"""\
 ## The fit to all songs
 
-For the record, of the same choice with all songs: bias {frozen["bias"]:.3f}, and inside {_r(frozen["choice_srcc"])}. A
+For the record, of the same choice with all songs: bias {frozen["bias"]:.3f}, and inside {rho(frozen["choice_srcc"])}. A
 feature counts as higher = better, minus itself where lower is better.
 
-{_table(["feature", "weight", "median", "scale"], lines)}
+{table(["feature", "weight", "median", "scale"], lines)}
 """
 
 
@@ -268,16 +271,7 @@ Ratings and recordings of Ward et al., ICASSP 2018, Stahl et al., IEEE Access 20
 
 
 def _between(ends: Sequence[float] | None) -> str:
-    return "–" if ends is None else f"{_r(ends[0])} to {_r(ends[1])}"
-
-
-def _r(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}".replace("-0.00", "0.00")
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "–" if ends is None else f"{rho(ends[0])} to {rho(ends[1])}"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS
+from docs.markdown import table
 
 FIGURES = RESULTS / "parity" / "bss_extremes--cpu.json"
 PAGE = Path(__file__).resolve().parent / "separation.md"
@@ -106,7 +107,7 @@ def page() -> str:
     versions = {name: version for name, version in found["versions"].items() if name not in ("percloss", "torch")}
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     base = next(row["truth"] for row in found["rows"] if row["case"].startswith("17.24"))
-    outcomes = _table(["input", "what comes of it"], [list(pair) for pair in INPUTS.items()])
+    outcomes = table(["input", "what comes of it"], [list(pair) for pair in INPUTS.items()])
     return HEAD.format(table=_said(found["rows"]), packages=packages, base=f"{base} dB", inputs=outcomes)
 
 
@@ -115,11 +116,7 @@ def _said(rows: list[dict[str, Any]]) -> str:
     contenders = [name for name in rows[0] if name not in ("case", "truth")]
     truth = ["*what is true*", *(f"*{_number(row['truth'])}*" for row in rows)]
     lines = [[_bold(name), *(_bold(_cell(row[name]), name) for row in rows)] for name in contenders]
-    return _table(["", *(HEADINGS[row["case"]] for row in rows)], [truth, *lines])
-
-
-def _table(titles: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [titles, ["---"] * len(titles), *rows])
+    return table(["", *(HEADINGS[row["case"]] for row in rows)], [truth, *lines])
 
 
 def _cell(said: str) -> str:

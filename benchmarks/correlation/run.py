@@ -8,7 +8,6 @@ makes a page. No rating and no recording gets into them.
 """
 
 import argparse
-import math
 import os
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.common import RESULTS, save
+from benchmarks.common import RESULTS, rounded, save
 from percloss.listening.correlation import analyse, predictions
 from percloss.listening.rated import RatedSet
 from percloss.listening.scores import Scoring
@@ -32,7 +31,6 @@ DATA = Path(os.environ.get("PERCLOSS_DATA") or Path(__file__).resolve().parents[
 PACKAGES = ("pesq", "speechmos", "soxr", "scipy")
 # What delays or inverts an estimate as a whole is undone: listeners do not hear it.
 ALIGN = True
-_DECIMALS = 4
 # Scores between two words on how far it is.
 _STEP = 200
 
@@ -66,8 +64,8 @@ def correlated(rated: RatedSet, scoring: Scoring, resamples: int) -> tuple[list[
             found = analyse(name, rated, judged, group, n_resamples=resamples).found
             behind = {one["measure"]: one for one in found.pop("differences")}
             for measure, one in found.pop("measures").items():
-                rows.append(_rounded({"test": name, "measure": measure, **_kept(one), "behind": behind.get(measure)}))
-            tests.setdefault(name, _rounded(found))
+                rows.append(rounded({"test": name, "measure": measure, **_kept(one), "behind": behind.get(measure)}))
+            tests.setdefault(name, rounded(found))
     return rows, tests
 
 
@@ -77,15 +75,6 @@ def _kept(one: Mapping[str, Any]) -> dict[str, Any]:
     for level in ("pooled", "within_system", "within_content", "system"):
         kept[level] = {key: value for key, value in one[level].items() if not key.startswith("ci95_")}
     return {**kept, "mapped": {"cubic": one["mapped"]["cubic"]}}
-
-
-def _rounded(value: Any) -> Any:
-    """Numbers to four decimals: the rest says nothing, and fills a repository."""
-    if isinstance(value, float):
-        return round(value, _DECIMALS) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _rounded(each) for key, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, list) else value
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.common import RESULTS, save
+from benchmarks.common import RESULTS, rounded, save
 from benchmarks.perceptual_score.model import (
     Fit,
     Settings,
@@ -50,7 +50,6 @@ PRIMARY, OTHER = "svs_mushra/sound_quality", "svs_mushra/interference_absence"
 ELSEWHERE = ("codec_mushra", "p835_reference_conditions")
 SCORE, INSIDE, CROSSED = "score", "best inside", "score, fitted to sound quality"
 RESAMPLES = 10_000
-_DECIMALS = 4
 # Scores between two words on how far it is.
 _STEP = 200
 
@@ -208,14 +207,6 @@ def _test(rated: Rated) -> dict[str, Any]:
     return {"stimuli": len(rated), **size, "ceiling": top}
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, _DECIMALS) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _rounded(each) for key, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, list) else value
-
-
 def main() -> None:
     """All of the protocol."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -252,7 +243,7 @@ def main() -> None:
                 columns, {"candidates": [each for each in written["candidates"] if each["name"] in needed]}
             )
             rows += rows_of(test, rated, SCORE, {SCORE: kept(values), **singles(columns)}, {SCORE: "frozen"})
-    rows = _rounded(rows)
+    rows = rounded(rows)
     settings = {
         "protocol": protocol_hash(),
         "resamples": RESAMPLES,
@@ -268,7 +259,7 @@ def main() -> None:
         device="cpu",
         packages=("numpy", "scipy"),
         verdict=verdict(rows),
-        **_rounded(settings),
+        **rounded(settings),
     )
     print(found)
 
