@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from percloss._files import replacing
 from percloss.cli import INTERRUPTED
 from percloss.cli.options import json as json_option
 from percloss.errors import ArgumentError
@@ -206,7 +207,8 @@ def _conclude(
         raise ArgumentError("disparity: every model failed, as was said above; needed is one that did not.")
     found = findings.document(command)
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
-    (out / "run.json").write_text(f"{text}\n", encoding="utf-8")
+    with replacing(out / "run.json") as unfinished:
+        unfinished.write_text(f"{text}\n", encoding="utf-8")
     page = write_page(out, found)
     if as_json:
         click.echo(text.encode())

@@ -484,7 +484,10 @@ def test_the_tables_show_the_papers_columns_beside_those_that_model_hearing(docu
 def test_artefact_numbers_have_a_table_as_they_exist(document: dict[str, Any]) -> None:
     assert "artefacts" not in tables({**document, "artefacts": []})
     grid = tables({**document, "artefacts": ["mse"]})["artefacts"]
-    assert [row[0] for row in grid.rows] == ["unprocessed", "si_sdr", "compressed", "mrstft_gan"]
+    assert grid.head == ["Measure", "unprocessed", "si_sdr", "compressed", "mrstft_gan"]
+    assert [row[0] for row in grid.rows] == ["mse [FS²] ↓"]
+    ((row, column),) = grid.best
+    assert (row, grid.head[column]) == (0, document["ranks"]["mse"][0])
 
 
 def test_the_best_of_a_column_is_a_model_and_never_the_mixture(document: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def tables(found: Mapping[str, Any]) -> dict[str, Grid]:
         _verdicts(found),
         _scores(found, "paper", "The paper's columns", "SI-SDR, and SDR, MSE and SIR of BSS Eval.", _paper(found)),
         _scores(found, "heard", "What models hearing or spectra", "", _heard(found)),
-        _scores(found, "artefacts", "Artefacts", "A number for each.", found["artefacts"]),
+        _turned(_scores(found, "artefacts", "Artefacts", "A number for each.", found["artefacts"])),
         _levels(found),
         _against(found, "against", "Against training on SI-SDR", found["against_baseline"]),
         _against(found, "contrasts", "One thing changed", found["contrasts"]),
@@ -121,6 +121,14 @@ def _scores(found: Mapping[str, Any], name: str, title: str, about: str, measure
     head = ["Trained on", *(_head(found, measure) for measure in measures)]
     about = f"{about} Means over seeds and clips; the best model's stands out.".strip()
     return Grid(name, title, about, head, rows if measures else [], frozenset(best))
+
+
+def _turned(grid: Grid) -> Grid:
+    """A row a measure, where there are more of them than of models."""
+    columns = zip(*(row[1:] for row in grid.rows), strict=True)
+    rows = [[head, *column] for head, column in zip(grid.head[1:], columns, strict=True)]
+    best = frozenset((column - 1, row + 1) for row, column in grid.best)
+    return grid._replace(head=["Measure", *(row[0] for row in grid.rows)], rows=rows, best=best)
 
 
 def _levels(found: Mapping[str, Any]) -> Grid:
