@@ -14,8 +14,8 @@ from percloss.lab.data.noises import procedural_noise
 __all__ = ["EmbeddedSong", "EmbeddedSpeech"]
 
 _RATE = 16_000
-# Clips kept from training, the test's by another speaker; every other clip of speech is for it.
-_HELD: dict[str, tuple[str, ...]] = {"valid": ("librivox_0930",), "test": ("prompt",)}
+# Clips kept from training; every other clip of speech is for it.
+_HELD: dict[str, tuple[str, ...]] = {"valid": ("librivox_0930",), "test": ("librivox_0920", "prompt_second")}
 # Of each other recording: from and to which part of it a split hears.
 _PARTS = {"train": (0.0, 0.6), "valid": (0.6, 0.75), "test": (0.75, 1.0)}
 # Of the song, whose stems need longer segments.
@@ -26,9 +26,8 @@ class EmbeddedSpeech(Drawn):
     """Speech in noise, from the package's own clips; mono at 16 kHz.
 
     Half of the noises are recorded (babble, hiss, loops of music), half are made by ``procedural_noise``. The splits
-    share neither utterances nor stretches of a noise. Training and validation share a reader, whose voice is in the
-    babble too; the test's speaker is in neither. With 21 s to learn from and one voice to be tried on, scores say how
-    losses compare, not how well a net enhances speech.
+    share neither sentences nor stretches of a noise. They do share both speakers, and the babble holds one's voice:
+    with 35 s to learn from, scores say how losses compare, not how well a net enhances speech.
 
     Args:
         split: ``"train"``, ``"valid"`` or ``"test"``.
