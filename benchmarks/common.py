@@ -4,6 +4,7 @@ A time on one machine says little, a ratio of two contenders run in turns in one
 median over rounds of each contender's ratio to the first: CPU time of the process on a CPU, events on a GPU.
 """
 
+import functools
 import json
 import math
 import platform
@@ -94,13 +95,12 @@ def rounded(value: Any) -> Any:
 
 def save(name: str, rows: list[dict[str, Any]], *, device: str, packages: tuple[str, ...], **settings: Any) -> Path:
     """Write rows with all that is needed to doubt them: machine, versions, revision, settings."""
-    revision = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     document = {
         "schema": 1,
         "benchmark": name,
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
-        "revision": revision.stdout.strip(),
+        "revision": _revision(),
         "versions": {"percloss": percloss.__version__, **{name: version(name) for name in ("torch", *packages)}},
         "settings": settings,
         "rows": rows,
@@ -109,6 +109,12 @@ def save(name: str, rows: list[dict[str, Any]], *, device: str, packages: tuple[
     path = RESULTS / f"{name}--{device}.json"
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+@functools.cache  # as it was before the first result was written
+def _revision() -> str:
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return found.stdout.strip()
 
 
 def table(rows: list[dict[str, Any]]) -> str:

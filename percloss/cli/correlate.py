@@ -35,8 +35,9 @@ def correlate(context: click.Context, /, rated: str | None, **given: Any) -> int
 
     Sets are svs_mushra, codec_mushra, p835_reference_conditions, gensvs_dcr, odaq, sebass, nisqa, bvcc and tcd_voip;
     without --root a set is looked for in the folder that PERCLOSS_DATA names. Hidden references and anchors are not
-    scored. Each score is kept by the content of its recordings: a run that was stopped goes on where it was, and a
-    measure that is added is the only one that is scored.
+    scored. Where no measure is named, SIR and SAR of BSS Eval are taken too if interferers are known, and what was
+    published with the set. Each score is kept by the content of its recordings: a run that was stopped goes on where it
+    was, and a measure that is added is the only one that is scored.
     """  # noqa: D301  click's mark of a paragraph not to be wrapped is one character, and no backslash
     if given["parquet"] and not given["out"]:
         raise click.UsageError("got --parquet without --out; needed is a folder for it: --out DIR.")

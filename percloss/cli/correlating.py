@@ -16,6 +16,7 @@ import percloss
 from percloss._optional import require
 from percloss.cli import INTERRUPTED, emit
 from percloss.cli.messages import say
+from percloss.cli.options import ALL
 from percloss.cli.terminal import console, plain, table
 from percloss.errors import ArgumentError
 from percloss.listening.correlation import Analysed, analyse, predictions
@@ -27,12 +28,15 @@ from percloss.listening.seed import document as seed_document
 from percloss.listening.seed import sentences, table_text
 from percloss.listening.sets import SETS, open_set
 from percloss.listening.table import read_table
+from percloss.scoring import USUAL
 from percloss.scoring.audio import shown
 from percloss.scoring.output import json_text, write_output
 
 __all__ = ["Options", "run", "run_seed_paper"]
 
 MISSING = 3
+# Taken beside the usual measures where interferers are known: of these listening tests have asked.
+_SEPARATION = ("bss_sir", "bss_sar")
 # What percloss.scoring.screening finds, in words.
 _KINDS = {
     "delay": "a delay against the reference",
@@ -66,6 +70,11 @@ class Options:
     quiet: bool
     command: Sequence[str]
     debug: bool
+
+    @property
+    def named(self) -> tuple[str, ...] | None:
+        """The measures, where they were named and are not just all."""
+        return None if self.measures == (ALL,) else self.measures
 
 
 def run(rated: str, options: Options) -> int:
@@ -143,16 +152,21 @@ def _opened(rated: str, options: Options) -> RatedSet:
 def _scored(found: RatedSet, chosen: Sequence[Stimulus], options: Options) -> tuple[Scoring, bool]:
     """All scores, and whether they are all there; Ctrl-C ends it early."""
     published = {name for stimulus in chosen for name in stimulus.published}
-    asked = options.measures
-    heard = any(stimulus.est for stimulus in chosen)
-    measures = None if asked is None else [name for name in asked if name not in published]
+    measures: Sequence[str] | None = (*USUAL, *_SEPARATION)
+    if options.named:
+        measures = [name for name in options.named if name not in published]
+    elif not any(stimulus.est for stimulus in chosen):
+        measures = ()
+    elif options.measures:
+        measures = None
     scoring = Scoring(
         chosen,
-        () if measures is None and not heard else measures,
+        measures,
         cache=_cache(options.cache),
         name=found.name,
         align=options.align,
         jobs=options.jobs,
+        strict=options.named is not None,
     )
     try:
         with _progress("scoring", quiet=options.quiet) as advance:
@@ -169,7 +183,7 @@ def _analysed(found: RatedSet, options: Options, scoring: Scoring) -> dict[str, 
         named = found.tests()
         for position, (name, stimuli) in enumerate(named.items()):
             judged = [stimulus for stimulus in stimuli if stimulus.role == "stimulus"]
-            columns = predictions(found, judged, options.measures, scoring)
+            columns = predictions(found, judged, options.named, scoring)
             if judged and columns:
                 tests[name] = analyse(name, found, judged, columns)
             advance(position + 1, len(named))

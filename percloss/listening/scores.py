@@ -99,6 +99,7 @@ class Scoring:
     Args:
         stimuli: Which.
         measures: Names; ``None`` is all that suit.
+        strict: Say of each recording why a measure that was named does not suit, and do not leave it out.
         cache: Folder for the numbers, and for recordings that had to be made.
         name: Of the set.
         align: Undo what delays or inverts an estimate as a whole, which is no matter to a listener.
@@ -128,12 +129,13 @@ class Scoring:
         align: bool = False,
         jobs: int | None = None,
         without: Collection[str] = (),
+        strict: bool = True,
     ) -> None:
         self.stimuli, self.jobs, self.align = stimuli, jobs, align
         # A reference is of many stimuli; a file is taken to stay as it is for the length of a run.
         self._digest = functools.cache(_digest)
-        self.asked = measures is not None
-        names = Recipe(measures=None if measures is None else tuple(measures)).names
+        self.asked = measures is not None and strict
+        names = Recipe(measures=None if measures is None else tuple(measures), every=True).names
         self.names = tuple(name for name in names if name not in without)
         self.specs = {name: find(name).spec for name in self.names}
         self.cache, self.folder = Cache(cache / f"{name}.jsonl"), cache / "made"

@@ -5,6 +5,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from percloss._typing import PerItem, Wave
 from percloss.distances import NOTHING
@@ -21,7 +22,7 @@ RATE, FRAME, HOP, N_FFT = 10_000, 256, 128, 512
 # Third octaves, the centre of the lowest [Hz], and frames of a segment, 384 ms.
 BANDS, LOWEST, SEGMENT = 15, 150.0, 30
 # Of a frame that counts, below the loudest; of an estimate's share of noise in a unit, which is clipped beyond.
-RANGE = db_to_power(-40.0)
+RANGE = db_to_amplitude(-40.0)
 CLIPPED = 1 + db_to_amplitude(15.0)
 # What varies less than this about its mean, relative to its size, is constant: float32 leaves as much.
 CONSTANT = db_to_power(-140.0)
@@ -59,7 +60,7 @@ def octave_kernel(orig: int) -> Tensor:
     step = max(before, after)
     half = math.ceil(52 / (28.714 / (20 * step)))
     reach = math.ceil(half / after)
-    repeats = max(1, math.ceil(2 * reach / before))
+    repeats = max(1, math.ceil(1.5 * reach / before))  # the fastest: fewer copy more, more multiply more
     rows, columns = repeats * after, repeats * before + 2 * reach
     if rows * columns > MOST_TAPS:
         raise SampleRateError(
@@ -94,6 +95,7 @@ class SpeechEnvelopes(FrontEnd):
 
     kernel: Tensor
     window: Tensor
+    padded: Tensor
     bank: Tensor
 
     def __init__(self, sample_rate: int) -> None:
@@ -101,16 +103,18 @@ class SpeechEnvelopes(FrontEnd):
         self.sample_rate = sample_rate
         self.constant("kernel", octave_kernel(sample_rate))
         self.constant("window", torch.hann_window(FRAME + 2, periodic=False, dtype=torch.float64)[1:-1])
-        self.constant("bank", third_octaves())
+        self.constant("padded", pad(self.window, (0, N_FFT - FRAME)))
+        bank = third_octaves()
+        self.constant("bank", bank[:, : int(bank.any(0).nonzero().max()) + 1])  # without the bins above all bands
 
     def frames(self, x: Wave) -> Tensor:
         """Windowed frames of a signal at unit peak, (batch, channels, frames, samples).
 
         A frame that ends with the last sample is left out, as in the authors' code.
         """
-        x = x.to(self.window.dtype)  # that of the constants, which a device may lack
-        peak = x.detach().abs().amax(-1, keepdim=True).clamp(min=QUIETEST)
-        x = resample(x / peak, self.sample_rate, RATE, self.kernel)
+        peak = x.detach().abs().amax(-1, keepdim=True)
+        dtype = self.window.dtype  # that of the constants, float64, which a device may lack
+        x = resample(x.to(dtype) / peak.to(dtype).clamp(min=QUIETEST), self.sample_rate, RATE, self.kernel)
         return x[..., :-1].unfold(-1, FRAME, HOP) * self.window
 
     def forward(self, frames: Tensor, order: Tensor) -> Tensor:
@@ -118,9 +122,12 @@ class SpeechEnvelopes(FrontEnd):
         batch, channels, count, _ = frames.shape
         first = torch.arange(0, batch * channels * count, count, device=order.device).view(batch, channels, 1)
         halves = frames.flatten(0, 2)[(order + first).flatten()].view(batch, channels, count, 2, HOP)
-        before = torch.nn.functional.pad(halves[..., :-1, 1, :], (0, 0, 1, 0))
-        joined = (halves[..., 0, :] + before).flatten(-2).unfold(-1, FRAME, HOP)
-        bins = power(torch.fft.rfft(joined * self.window, N_FFT))
+        # What is joined goes on in silence, so that frames of the transform's length are views of it.
+        silence = (N_FFT - FRAME) // HOP
+        begins, ends = ((0, 0, 0, silence), (0, 0, 1, silence))
+        joined = pad(halves[..., 0, :], begins) + pad(halves[..., :-1, 1, :], ends)
+        spectrum = torch.fft.rfft(joined.flatten(-2).unfold(-1, N_FFT, HOP) * self.padded)
+        bins = power(spectrum[..., : self.bank.shape[1]])
         return (magnitude(bins @ self.bank.mT, NOTHING) - math.sqrt(NOTHING)).mT
 
 
@@ -136,11 +143,11 @@ class _Intelligibility(Measure):
         if est.shape[-1] * RATE <= (FRAME + SEGMENT * HOP) * self.sample_rate:
             return undefined_where(torch.ones_like(est[..., 0], dtype=torch.bool), est.sum(-1))
         ref_frames = self.front.frames(ref)
-        energy = ref_frames.detach().square().sum(-1)
-        kept = energy > RANGE * energy.amax(-1, keepdim=True)
+        size = torch.linalg.vector_norm(ref_frames.detach(), dim=-1)
+        kept = size > RANGE * size.amax(-1, keepdim=True)
         order = kept.logical_not().to(torch.uint8).argsort(dim=-1, stable=True)
         envelopes = (self.front(frames, order).to(est.dtype) for frames in (self.front.frames(est), ref_frames))
-        correlations = self.correlate(*(x.unfold(-1, SEGMENT, 1) for x in envelopes))
+        correlations = self.correlate(*envelopes)
         count = kept.sum(-1) - SEGMENT  # the last frame of all has none to be laid over and is left out
         counted = torch.arange(correlations.shape[-1], device=est.device) < count[..., None]
         mean = torch.where(counted, correlations, 0).sum(-1) / count.clamp(min=1)
@@ -148,17 +155,29 @@ class _Intelligibility(Measure):
 
     @abstractmethod
     def correlate(self, est: Tensor, ref: Tensor) -> Tensor:
-        """One correlation per segment, of envelopes (batch, channels, bands, segments, frames)."""
+        """One correlation per segment of 30 frames, (batch, channels, segments), of envelopes (..., bands, frames)."""
 
     def undefined_because(self, est: Tensor, ref: Tensor) -> str:
         return "less than 0.4 s of speech"
 
 
+def segments(x: Tensor) -> Tensor:
+    """The stretches of 30 frames that begin at each frame, (..., segments, frames)."""
+    return x.unfold(-1, SEGMENT, 1)
+
+
+def centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """What is left of it without its mean along an axis, and the norm of that, which is never 0."""
+    mean = x.mean(dim, keepdim=True)
+    x = x - mean
+    varied = x.square().sum(dim, keepdim=True)
+    return x, (varied + CONSTANT * (varied + x.shape[dim] * mean.square()) + NOTHING).sqrt()
+
+
 def standardised(x: Tensor, dim: int) -> Tensor:
     """Of mean 0 and norm 1 along an axis; 0 where it does not vary."""
-    floor = CONSTANT * x.square().sum(dim, keepdim=True) + NOTHING
-    x = x - x.mean(dim, keepdim=True)
-    return x / (x.square().sum(dim, keepdim=True) + floor).sqrt()
+    x, size = centred(x, dim)
+    return x / size
 
 
 @register
@@ -203,9 +222,10 @@ class STOI(_Intelligibility):
     )
 
     def correlate(self, est: Tensor, ref: Tensor) -> Tensor:
-        est_size, ref_size = (magnitude(x.square().sum(-1, keepdim=True), NOTHING) for x in (est, ref))
-        est = torch.minimum(est * (ref_size / est_size), CLIPPED * ref)
-        return (standardised(est, -1) * standardised(ref, -1)).sum(-1).mean(2)
+        est_size, ref_size = (magnitude(segments(x.square()).sum(-1, keepdim=True), NOTHING) for x in (est, ref))
+        clipped = torch.minimum(segments(est) * (ref_size / est_size), segments(CLIPPED * ref))
+        (est, est_size), (ref, ref_size) = centred(clipped, -1), centred(segments(ref), -1)
+        return ((est * ref).sum(-1, keepdim=True) / (est_size * ref_size)).mean((2, -1))
 
 
 @register
@@ -247,5 +267,5 @@ class ESTOI(_Intelligibility):
     )
 
     def correlate(self, est: Tensor, ref: Tensor) -> Tensor:
-        est, ref = (standardised(standardised(x, -1), 2) for x in (est, ref))
+        est, ref = (standardised(standardised(segments(x), -1), 2) for x in (est, ref))
         return (est * ref).sum((2, 4)) / SEGMENT

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from percloss.cli import correlating
+from percloss.measures import TABLE
+from percloss.scoring import engine
 from tests.cli.support import noise, run, strict, write
 
 MEASURES = "snr,mae"
@@ -38,6 +41,17 @@ def correlated(*arguments: object, code: int = 0) -> Any:
     result = run("correlate", *arguments, "--json")
     assert result.exit_code == code, result.stderr
     return strict(result.stdout)
+
+
+def test_where_none_is_named_the_usual_measures_are_taken_and_all_on_request(
+    rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(correlating, "USUAL", ("snr", "si_sdr_i"))
+    monkeypatch.setattr(engine, "TABLE", {name: TABLE[name] for name in ("snr", "mae", "si_sdr_i")})
+    for measures, taken in (((), {"snr"}), (("-m", "all"), {"snr", "mae"})):
+        document = correlated(rated / "ratings.csv", *measures, "--cache", tmp_path)
+        assert document["sets"]["ratings"]["measures"].keys() == taken
+        assert document["problems"] == []
 
 
 def test_a_measure_that_follows_the_noise_follows_the_listeners(rated: Path, tmp_path: Path) -> None:
