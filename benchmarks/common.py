@@ -1,9 +1,11 @@
 """What every speed benchmark shares: interleaved timing, peak memory by the profiler, results as JSON.
 
 A time on one machine says little, a ratio of two contenders run in turns in one process says more. Reported is the
-median over rounds of each contender's ratio to the first: CPU time of the process on a CPU, events on a GPU.
+median over rounds of each contender's ratio to the first: CPU time of the process on a CPU, events on a GPU. Each group
+of contenders has a process of its own.
 """
 
+import ctypes
 import functools
 import json
 import math
@@ -14,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,23 @@ import percloss
 
 RESULTS = Path(__file__).parent / "results"
 Work = Callable[[], object]
+
+
+def apart(work: Callable[..., list[dict[str, Any]]], *arguments: Any) -> list[dict[str, Any]]:
+    """What it returns in a process of its own, whose heap has not been shaped by what was measured before."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def keep_memory() -> None:
+    """Have glibc hold on to what is freed, so that its pages are fetched once; elsewhere it does nothing.
+
+    How much it gives back by itself depends on what a process did before. Who makes many large tensors gains the most.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(-4, 0)  # M_MMAP_MAX
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def interleaved(contenders: Mapping[str, Work], *, device: str = "cpu", rounds: int = 9) -> dict[str, dict[str, float]]:

@@ -24,7 +24,7 @@ from torch import nn
 # In place of this folder, where the names of packages would be those of these files.
 sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.common import interleaved, peak_bytes, save, table
+from benchmarks.common import apart, interleaved, peak_bytes, save, table
 from benchmarks.speed import _separation, _speech
 
 PACKAGES = ("fast_bss_eval", "mir_eval", "museval", "pystoi", "pesq")
@@ -37,6 +37,28 @@ def cases() -> dict[str, _separation.Case]:
     return {**_separation.cases(), **{name: (est, ref, group) for name, group in _speech.groups().items()}}
 
 
+def measured(group: str, device: str, rounds: int) -> list[dict[str, Any]]:
+    """A row a contender."""
+    warnings.filterwarnings("ignore", message="mir_eval.separation", category=FutureWarning)
+    torch.set_num_threads(1)
+    est, ref, contenders = cases()[group]
+    est, ref = est.to(device), ref.to(device)
+    works: dict[str, Callable[[], object]] = {
+        name: partial(call.to(device) if isinstance(call, nn.Module) else call, est, ref)
+        for name, call in contenders.items()
+    }
+    timed = interleaved(works, device=device, rounds=rounds)
+    return [
+        {
+            "metric": group,
+            "contender": name,
+            **timed[name],
+            "peak, inputs": round(peak_bytes(work, device) / est.nbytes, 2),
+        }
+        for name, work in works.items()
+    ]
+
+
 def main() -> None:
     """Run all groups, or those asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -44,22 +66,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="part of a group's name")
     given = parser.parse_args()
-    warnings.filterwarnings("ignore", message="mir_eval.separation", category=FutureWarning)
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    for group, (est, ref, contenders) in cases().items():
-        if given.only not in group:
-            continue
-        est, ref = est.to(given.device), ref.to(given.device)
-        works: dict[str, Callable[[], object]] = {
-            name: partial(call.to(given.device) if isinstance(call, nn.Module) else call, est, ref)
-            for name, call in contenders.items()
-        }
-        timed = interleaved(works, device=given.device, rounds=given.rounds)
-        for contender, work in works.items():
-            peak = round(peak_bytes(work, given.device) / est.nbytes, 2)
-            rows.append({"metric": group, "contender": contender, **timed[contender], "peak, inputs": peak})
-        print(table(rows[-len(works) :]), flush=True)
+    for group in (name for name in cases() if given.only in name):
+        found = apart(measured, group, given.device, given.rounds)
+        print(table(found), flush=True)
+        rows += found
     if not given.only:
         print(save("metrics", rows, device=given.device, packages=PACKAGES, rounds=given.rounds, what="forward"))
 
