@@ -567,3 +567,11 @@ def test_a_folder_without_songs_and_one_with_a_missing_stem_are_named(tmp_path: 
     (a_song(tmp_path) / "vocals_true.wav").unlink()
     with pytest.raises(AudioFileError, match="vocals_true"):
         songs.study_song(songs.songs_in(tmp_path)[0])
+
+
+def test_figures_that_the_readme_quotes_are_those_that_were_found() -> None:
+    readme = (make_disparity.ROOT / "README.md").read_text(encoding="utf-8")
+    found = make_disparity.kept()["all"]["tau_with_si_sdr"]
+    assert {found[name]["models"] for name in ("visqol_speech", "pesq_wb")} == {11}
+    for name in ("visqol_speech", "pesq_wb"):
+        assert [key for key in ("value", "low", "high") if f"{found[name][key]:.2f}" not in readme] == []

@@ -72,3 +72,27 @@ def test_the_page_is_made_from_the_results() -> None:
     for found in documents():
         for name in found["settings"]["tests"]:
             assert f"## {name}\n" in written
+
+
+def test_figures_that_other_pages_quote_are_those_that_were_found() -> None:
+    singing, speech = rows_of("svs_mushra"), rows_of("p835_reference_conditions")
+    found = {(row["test"].partition("/")[2], row["measure"]): row["pooled"]["srcc"] for row in (*singing, *speech)}
+    overall = "fullband48k/OVRL"
+    quoted = {
+        "docs/choosing.md": (
+            *(("sound_quality", name) for name in ("fullness", "si_sir", "si_sdr")),
+            *(("interference_absence", name) for name in ("fullness", "si_sir", "si_sdr")),
+            (overall, "si_sdr"),
+            (overall, "peaq_win_mod_diff1"),
+        ),
+        "README.md": (
+            *(("sound_quality", name) for name in ("fullness", "si_sdr", "pesq_wb", "two_f")),
+            (overall, "si_sdr"),
+        ),
+    }
+    assert max(found[overall, row["measure"]] for row in speech if row["test"].endswith(overall)) == pytest.approx(
+        found[overall, "peaq_win_mod_diff1"]
+    )
+    for page, keys in quoted.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert [key for key in keys if f"{found[key]:.2f}" not in text] == []
