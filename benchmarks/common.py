@@ -16,7 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,11 @@ Work = Callable[[], object]
 
 
 def apart(work: Callable[..., list[dict[str, Any]]], *arguments: Any) -> list[dict[str, Any]]:
-    """What it returns in a process of its own, whose heap has not been shaped by what was measured before."""
-    with get_context("spawn").Pool(1) as pool:
+    """What it returns in a process of its own, whose heap has not been shaped by what was measured before.
+
+    On a system that forks nothing is imported again; nothing may have been computed, nor a GPU touched, till then.
+    """
+    with get_context("fork" if "fork" in get_all_start_methods() else "spawn").Pool(1) as pool:
         return pool.apply(work, arguments)
 
 

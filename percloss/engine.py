@@ -63,7 +63,8 @@ class Pair:
 class Closed(NamedTuple):
     """A value and its gradient: the derivative by the estimate's spectrum is ``on_est * E + on_ref * R``.
 
-    The coefficients belong to whoever asked, who may change them in place.
+    ``on_ref`` may be one number for all bins, (rows, 1, 1, 1). The coefficients belong to whoever asked, who may change
+    them in place.
     """
 
     value: Tensor
@@ -195,7 +196,7 @@ class SumOf(Spectral):
 
     def _share(self, ref: Wave) -> PerItem:
         """What items count for a measure that a silent reference leaves undefined, over what they count for others."""
-        heard = (ref != 0).any(-1).to(ref.dtype)
+        heard = (ref.abs().amax(-1) != 0).to(ref.dtype)
         weight = torch.ones_like(heard) if self.weight is None else self.weight.to(ref.dtype).expand_as(heard)
         some = (weight * heard).sum()
         return torch.where(some == 0, 0, heard * weight.sum() / torch.where(some == 0, 1, some))
@@ -322,10 +323,12 @@ class _Sum:
     def add(self, weight: float | Tensor, part: Tensor) -> None:
         if isinstance(weight, Tensor):
             part, weight = part.mul_(weight.view(-1, *[1] * (part.dim() - 1))), 1.0
-        if self.value is not None:
-            self.value.add_(part, alpha=weight)
-        else:
+        if self.value is None:
             self.value = part if weight == 1 else part.mul_(weight)
+        elif part.numel() > self.value.numel():  # what was there is one number for all bins
+            self.value = (part if weight == 1 else part.mul_(weight)).add_(self.value)
+        else:
+            self.value.add_(part, alpha=weight)
 
 
 def _combined(pair: Pair, on_est: Tensor, on_ref: Tensor | None) -> Tensor:

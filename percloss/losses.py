@@ -199,7 +199,7 @@ class WeightedSum(nn.Module):
         # Items by length are compared one by one. Where no reference is heard, a loss that has no value says so itself.
         undefined = arguments.get("lengths") is None
         shared = self.shared(undefined=undefined) if applies(est, ref) else {}
-        if any(map(lacks, shared.values())) and not (ref.is_cuda or bool((ref != 0).any())):
+        if any(map(lacks, shared.values())) and not (ref.is_cuda or bool(ref.count_nonzero())):
             undefined, shared = False, self.shared()
         if len(shared) < 2:
             return self.total(self.parts(est, ref, **arguments))

@@ -252,7 +252,7 @@ class CosinePhaseDistance(SpectralMeasure):
         slope = est_power.reciprocal_().mul_(est_floor * heard).addcdiv_(ref_floor * heard, ref_power, value=-1)
         on_est, on_ref = slope.add_((2 - 2 * value) * heard).mul_(ref.div_(est)), -2 * heard
         value = undefined_where(undefined, torch.where(silent, 1, value))
-        return Closed(value[..., 0, 0], on_est, torch.empty_like(on_est).copy_(on_ref))  # laid out as the spectra are
+        return Closed(value[..., 0, 0], on_est, on_ref)
 
 
 @register

@@ -105,8 +105,10 @@ class STFTDistance(SpectralMeasure):
         floor = db_to_power(self.floor_db)
         est, ref = pair.magnitudes(floor)
         count = est[0, 0].numel()
-        value, slope = torch.zeros_like(est[..., 0, 0]), torch.zeros_like(est)  # slope: by the magnitude
-        if self.log:
+        value = torch.zeros_like(est[..., 0, 0])
+        if not self.log:
+            slope = torch.zeros_like(est)  # by the magnitude
+        else:
             ratio = (est / ref).log_()
             value += self.log / count * ratio.abs().sum((2, 3))
             slope = ratio.sign_().div_(est).mul_(self.log / count)
