@@ -44,7 +44,7 @@ def tables(found: Mapping[str, Any]) -> dict[str, Grid]:
         _agreement(found),
         _taus(found),
         _masks(found),
-        _songs(found),
+        _turned(_songs(found)),
         _comparisons(found),
     ]
     return {grid.name: grid for grid in grids if grid.rows}
@@ -124,7 +124,9 @@ def _scores(found: Mapping[str, Any], name: str, title: str, about: str, measure
 
 
 def _turned(grid: Grid) -> Grid:
-    """A row a measure, where there are more of them than of models."""
+    """A row a measure, of which there are more than a page is wide."""
+    if not grid.rows:
+        return grid
     columns = zip(*(row[1:] for row in grid.rows), strict=True)
     rows = [[head, *column] for head, column in zip(grid.head[1:], columns, strict=True)]
     best = frozenset((column - 1, row + 1) for row, column in grid.best)
