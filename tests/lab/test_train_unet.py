@@ -94,7 +94,8 @@ def nets_weights(config: Config) -> dict[str, Tensor]:
 
 def test_training_brings_the_loss_down() -> None:
     values: list[float | None] = []
-    learning = Config(model="small(filters=(8, 16, 32, 64))", segment=8064, batch=4, steps=60, lr=4e-3, ema=0.9)
+    model = "small(filters=(8, 16, 32, 64))"
+    learning = Config(model=model, loss="mrstft", segment=8064, batch=4, steps=60, lr=4e-3, ema=0.9)
     train(
         replace(learning, warmup=5, valid_every=20, valid_items=8),
         progress=lambda progress: values.append(progress.valid),
