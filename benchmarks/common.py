@@ -49,10 +49,28 @@ def keep_memory() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def interleaved(contenders: Mapping[str, Work], *, device: str = "cpu", rounds: int = 9) -> dict[str, dict[str, float]]:
+def contest(
+    contenders: Mapping[str, Work], *, of: int, device: str, rounds: int, clock: Callable[[], float] = time.process_time
+) -> list[dict[str, Any]]:
+    """A row for each contender: time, ratio, and peak memory over the bytes ``of`` an input."""
+    timed = interleaved(contenders, device=device, rounds=rounds, clock=clock)
+    return [
+        {"contender": name, **timed[name], "peak, inputs": round(peak_bytes(work, device) / of, 2)}
+        for name, work in contenders.items()
+    ]
+
+
+def interleaved(
+    contenders: Mapping[str, Work],
+    *,
+    device: str = "cpu",
+    rounds: int = 9,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, dict[str, float]]:
     """Milliseconds and ratio of each contender, all of them run once a round in an order drawn anew.
 
-    ``speedup`` is the median over rounds of the first contender's time over this one's: above 1 is faster.
+    ``speedup`` is the median over rounds of the first contender's time over this one's: above 1 is faster. ``clock`` is
+    what is read on a CPU.
     """
     order = random.Random(0)
     names = list(contenders)
@@ -61,7 +79,7 @@ def interleaved(contenders: Mapping[str, Work], *, device: str = "cpu", rounds: 
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in order.sample(names, len(names)):
-            times[name].append(_seconds(contenders[name], device))
+            times[name].append(_seconds(contenders[name], device, clock))
     first = times[names[0]]
     return {
         name: {
@@ -72,11 +90,11 @@ def interleaved(contenders: Mapping[str, Work], *, device: str = "cpu", rounds: 
     }
 
 
-def _seconds(work: Work, device: str) -> float:
+def _seconds(work: Work, device: str, clock: Callable[[], float]) -> float:
     if device == "cpu":
-        start = time.process_time()
+        start = clock()
         work()
-        return time.process_time() - start
+        return clock() - start
     torch.cuda.synchronize()
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()

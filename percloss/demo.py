@@ -275,7 +275,7 @@ def suiting(given: Material) -> tuple[dict[str, Measure], dict[str, str]]:
                 left_out[name] = "takes no reference"
             elif spec.several or spec.needs:
                 left_out[name] = f"needs {' and '.join(spec.needs) or 'sources'}, and there is one signal"
-            elif spec.better not in ("higher", "lower"):
+            elif not spec.ranks:
                 left_out[name] = "tells one quality of the sound, and not how good it is"
             elif spec.sample_rates is not None and given.sample_rate not in spec.sample_rates:
                 left_out[name] = f"defined at {spec.rates()} Hz only"

@@ -97,7 +97,8 @@ def once(asked: Hashable, compute: Callable[[], _Made], *signals: Tensor) -> _Ma
         compute: Makes it, and the same each time.
         *signals: Of what; they are kept as long as the result.
     """
-    known = _shared.get()
+    # torch.compile cannot trace what is asked next.
+    known = None if torch.compiler.is_compiling() else _shared.get()
     if known is None:
         return compute()
     where = tuple((x.data_ptr(), x.dtype, x.shape, x.stride(), x.requires_grad) for x in signals)

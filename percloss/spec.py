@@ -112,13 +112,18 @@ class Spec:
         return {name: words for name, words in INVARIANCES.items() if not self.alone or name in _ALONE}
 
     @property
+    def ranks(self) -> bool:
+        """Whether of two values one is better by being higher, or by being lower."""
+        return self.better in ("higher", "lower")
+
+    @property
     def sign(self) -> int:
         """What the value is multiplied by to become a loss, 1 where lower is better and -1 where higher is.
 
         Raises:
             ArgumentError: Nearer or neither is better, which no sign says.
         """
-        if self.better not in ("higher", "lower"):
+        if not self.ranks:
             raise ArgumentError(
                 f"{self.name}: its sign was asked for, and {self.direction}; needed is a measure where higher or lower "
                 f"is: type spec.cost(value)."

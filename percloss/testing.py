@@ -75,7 +75,7 @@ def check_measure(measure: Measure, *, sample_rate: int = 16_000, rules: Iterabl
 def mute(measure: Measure) -> dict[str, str]:
     """The rules that say nothing of a measure, and why."""
     alone = NEED_A_REFERENCE if measure.spec.alone else {}
-    return {**alone, **({} if measure.spec.better in ("higher", "lower") else NEED_AN_ORDER)}
+    return {**alone, **({} if measure.spec.ranks else NEED_AN_ORDER)}
 
 
 @dataclass

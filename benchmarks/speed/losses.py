@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import percloss
-from benchmarks.common import apart, interleaved, keep_memory, peak_bytes, save, table
+from benchmarks.common import apart, contest, keep_memory, save, table
 from percloss.engine import Spectral
 from percloss.measure import find
 from percloss.measures import TABLE
@@ -154,12 +154,8 @@ def measured(group: str, device: str, rounds: int, kept: bool) -> list[dict[str,
 
     contenders = {**groups(), **others()}[group]
     works = {name: step(loss.to(device) if isinstance(loss, nn.Module) else loss) for name, loss in contenders.items()}
-    timed = interleaved(works, device=device, rounds=rounds)
     about = {"loss": group, "memory": "kept" if kept else "as it comes"}
-    return [
-        {**about, "contender": name, **timed[name], "peak, inputs": round(peak_bytes(work, device) / est.nbytes, 2)}
-        for name, work in works.items()
-    ]
+    return [{**about, **row} for row in contest(works, of=est.nbytes, device=device, rounds=rounds)]
 
 
 def main() -> None:

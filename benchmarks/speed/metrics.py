@@ -24,7 +24,7 @@ from torch import nn
 # In place of this folder, where the names of packages would be those of these files.
 sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.common import apart, interleaved, peak_bytes, save, table
+from benchmarks.common import apart, contest, save, table
 from benchmarks.speed import _separation, _speech
 
 PACKAGES = ("fast_bss_eval", "mir_eval", "museval", "pystoi", "pesq")
@@ -47,16 +47,7 @@ def measured(group: str, device: str, rounds: int) -> list[dict[str, Any]]:
         name: partial(call.to(device) if isinstance(call, nn.Module) else call, est, ref)
         for name, call in contenders.items()
     }
-    timed = interleaved(works, device=device, rounds=rounds)
-    return [
-        {
-            "metric": group,
-            "contender": name,
-            **timed[name],
-            "peak, inputs": round(peak_bytes(work, device) / est.nbytes, 2),
-        }
-        for name, work in works.items()
-    ]
+    return [{"metric": group, **row} for row in contest(works, of=est.nbytes, device=device, rounds=rounds)]
 
 
 def main() -> None:

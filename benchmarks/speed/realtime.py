@@ -6,7 +6,6 @@ Prints a table and writes benchmarks/results/realtime--DEVICE.json. ``speedup`` 
 """
 
 import argparse
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import percloss
-from benchmarks.common import peak_bytes, save, table
+from benchmarks.common import contest, save, table
 
 BATCH, SECONDS, RATE = 8, 10, 48_000
 LOSSES = {"nmr": percloss.NMRLoss, "compressive_nmr": percloss.CompressiveNMRLoss, "two_f": percloss.TwoFLoss}
@@ -58,28 +57,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     made = works(given.device)
-    times: dict[str, list[float]] = {name: [] for name in made}
-    for at in range(given.rounds + 1):
-        for name, work in made.items():
-            start = time.perf_counter()
-            work()
-            if given.device == "cuda":
-                torch.cuda.synchronize()
-            if at:  # the first is for warming up
-                times[name].append(time.perf_counter() - start)
     heard = BATCH * SECONDS
+    found = contest(made, of=4 * heard * RATE, device=given.device, rounds=given.rounds, clock=time.perf_counter)
     rows: list[dict[str, Any]] = [{"contender": "real time", "ms": 1000.0 * heard, "speedup": 1.0, "peak, inputs": 0.0}]
-    for name, taken in times.items():
-        median = statistics.median(taken)
-        peak = peak_bytes(made[name], given.device) / (4 * BATCH * SECONDS * RATE)
-        rows.append(
-            {
-                "contender": name,
-                "ms": round(1000 * median, 3),
-                "speedup": round(heard / median, 1),
-                "peak, inputs": round(peak, 2),
-            }
-        )
+    rows += [{**row, "speedup": round(1000 * heard / row["ms"], 1)} for row in found]
     print(table(rows))
     settings = {"batch": BATCH, "seconds": SECONDS, "sample_rate": RATE, "rounds": given.rounds}
     print(save("realtime", rows, device=given.device, packages=(), **settings))

@@ -100,7 +100,7 @@ def predictions(
         rows = [at[id(stimulus)] for stimulus in stimuli]
         for name, values in scoring.values.items():
             spec = find(name).spec
-            if spec.better in ("higher", "lower"):
+            if spec.ranks:
                 found[name] = Prediction(values[rows], spec.better, scoring.signatures[name])
             elif spec.better == "nearer":  # how far off it is, either way
                 cost = spec.cost(torch.from_numpy(values[rows])).numpy()

@@ -77,12 +77,11 @@ class PEAQMeasure(Measure):
                 f"{self.spec.name}: got {tuple(est.shape)}; needed are one channel or two, left and right. For each "
                 f"channel alone type measure(est.flatten(0, 1)[:, None], ref.flatten(0, 1)[:, None])."
             )
-        if torch.compiler.is_compiling():  # which cannot trace whether this is shared
-            return self._compared(est, ref)
-        return once(("peaq", self.sample_rate, self.variant), lambda: self._compared(est, ref), est, ref)
 
-    def _compared(self, est: Wave, ref: Wave) -> Comparison:
-        return Comparison(self.ear, self.resampler(est), self.resampler(ref))
+        def compute() -> Comparison:
+            return Comparison(self.ear, self.resampler(est), self.resampler(ref))
+
+        return once(("peaq", self.sample_rate, self.variant), compute, est, ref)
 
     def compare(self, est: Wave, ref: Wave) -> Tensor:
         found = self.comparison(est, ref)

@@ -56,7 +56,7 @@ def scores(results: Mapping[str, Scored], recipe: Recipe, *, alone: bool) -> Tab
 
 def _marks(spec: Spec, values: Mapping[str, float | None]) -> dict[str, Mark]:
     """The best and the worst of several, where they differ and one is better."""
-    costs = {system: spec.cost(value) for system, value in values.items() if value is not None and _ranks(spec)}
+    costs = {system: spec.cost(value) for system, value in values.items() if value is not None and spec.ranks}
     if len(costs) < 2 or min(costs.values()) == max(costs.values()):
         return {}
     ends: dict[float, Mark] = {min(costs.values()): "best", max(costs.values()): "worst"}
@@ -165,7 +165,7 @@ def against_first(
     for one in every:
         # What it says is corrected for one system.
         del one["verdict"]
-        if not _ranks(find(one["measure"]).spec):
+        if not find(one["measure"]).spec.ranks:
             one["p"] = None
     p = holm(np.array([math.nan if one["p"] is None else one["p"] for one in every], dtype=np.float64))
     for one, adjusted in zip(every, p, strict=True):
@@ -179,7 +179,7 @@ def _difference(one: Mapping[str, Any]) -> Cell:
     if one["difference"] is None:
         return Cell("–", "no file in both")
     sign = "+" if one["difference"] > 0 else ""
-    word = "cannot tell" if _ranks(find(one["measure"]).spec) else "no direction is better"
+    word = "cannot tell" if find(one["measure"]).spec.ranks else "no direction is better"
     mark: Mark = ""
     if one["winner"]:
         word, mark = ("worse", "worst") if one["winner"] == "a" else ("better", "best")
@@ -233,10 +233,6 @@ def recipes(signatures: Mapping[str, str], left_out: Mapping[str, str]) -> Table
 def _judging(results: Sequence[Scored], recipe: Recipe) -> list[str]:
     """The measures that are no diagnostics."""
     return [name for name in columns(results, recipe) if name not in SCALES]
-
-
-def _ranks(spec: Spec) -> bool:
-    return spec.better in ("higher", "lower")
 
 
 def _claims(spec: Spec) -> str:

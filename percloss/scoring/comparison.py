@@ -144,7 +144,7 @@ def winner(spec: Spec, a: float | None, b: float | None, p_holm: float) -> Liter
 
     None is where nearer is better: the test is of the values, and those of two systems can differ and be as near.
     """
-    if a is None or b is None or spec.better not in ("higher", "lower") or not p_holm < ALPHA:
+    if a is None or b is None or not spec.ranks or not p_holm < ALPHA:
         return None
     return "a" if spec.cost(a) < spec.cost(b) else "b"
 

@@ -58,8 +58,10 @@ class Recipe:
         All are those built in and those that packages announce, and not what has been registered in this process: the
         others would not know it.
         """
-        if self.measures is not None or not self.every:
-            return self.measures or USUAL
+        if self.measures is not None:
+            return self.measures
+        if not self.every:
+            return USUAL
         announced = {point.name for point in entry_points(group=ENTRY_POINTS)}
         return (*TABLE, *sorted(announced - TABLE.keys()))
 

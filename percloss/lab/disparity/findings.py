@@ -84,7 +84,7 @@ class Findings:
         self.done = list(done)
         self.specs = {name: find(name).spec for name in config.measures} | _LEVELS
         # Of those that rank; what tells one quality of the sound has a table of its own.
-        self.signs = {name: spec.sign for name, spec in self.specs.items() if spec.better in ("higher", "lower")}
+        self.signs = {name: spec.sign for name, spec in self.specs.items() if spec.ranks}
 
     @property
     def failures(self) -> dict[str, str]:
