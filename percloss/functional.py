@@ -293,13 +293,15 @@ def _ratios(
     of = found.energies
     if mode == "images":
         error = _energy(est.double() - ref.double(), frames) if est.requires_grad else of.error
-        sdr, isr = _capped(of.source, error), _capped(of.source, of.spatial)
-    else:
-        sdr, isr = _capped(of.filtered, of.unfiltered), torch.full_like(of.source, math.nan)
-    sir, sar = _capped(of.filtered, of.interference), _capped(of.explained, of.artefacts)
+        pairs = [(of.source, error), (of.source, of.spatial)]
+    else:  # which have no ISR
+        unknown = torch.full_like(of.source, math.nan)
+        pairs = [(of.filtered, of.unfiltered), (unknown, unknown)]
+    pairs += [(of.filtered, of.interference), (of.explained, of.artefacts)]
+    values = _capped(*(torch.stack(energies, -1) for energies in zip(*pairs, strict=True)))
     known = torch.stack((found.rung.double(), found.residual, found.condition), -1)
     return (
-        torch.stack((sdr, isr, sir, sar), -1),
+        values,
         order[..., None].expand(-1, -1, count),
         known[:, None].expand(-1, count, -1),
     )

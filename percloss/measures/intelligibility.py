@@ -28,6 +28,8 @@ CLIPPED = 1 + db_to_amplitude(15.0)
 CONSTANT = db_to_power(-140.0)
 # A peak below this is silence: the gradient is one over the peak, and float32 has to hold it.
 QUIETEST = db_to_amplitude(-400.0)
+# Samples that a CPU works on in one go: what is made of them fits a cache.
+AT_ONCE = 2**17
 # More taps make a matrix of more than 128 MiB.
 MOST_TAPS = 2**24
 
@@ -142,6 +144,10 @@ class _Intelligibility(Measure):
     def compare(self, est: Wave, ref: Wave) -> PerItem:
         if est.shape[-1] * RATE <= (FRAME + SEGMENT * HOP) * self.sample_rate:
             return undefined_where(torch.ones_like(est[..., 0], dtype=torch.bool), est.sum(-1))
+        size = max(1, AT_ONCE // est[0].numel()) if est.device.type == "cpu" else len(est)
+        return torch.cat([self._values(*some) for some in zip(est.split(size), ref.split(size), strict=True)])
+
+    def _values(self, est: Wave, ref: Wave) -> PerItem:
         ref_frames = self.front.frames(ref)
         size = torch.linalg.vector_norm(ref_frames.detach(), dim=-1)
         kept = size > RANGE * size.amax(-1, keepdim=True)

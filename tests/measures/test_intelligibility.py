@@ -11,6 +11,7 @@ from percloss import Measure
 from percloss.dsp.resample import resample
 from percloss.errors import SampleRateError
 from percloss.measures.intelligibility import (
+    AT_ONCE,
     BANDS,
     CLIPPED,
     ESTOI,
@@ -140,6 +141,18 @@ def test_a_score_has_the_type_of_the_input_and_a_gradient(measure: Measure, clea
         assert values.dtype == dtype
         (gradient,) = torch.autograd.grad(values.sum(), est)
         assert gradient.abs().sum() > 0
+
+
+def test_a_batch_that_is_worked_on_in_parts_scores_what_its_items_do(measure: Measure, clean: Tensor) -> None:
+    """Parts of three of these items; to the rounding of float32."""
+    ref = clean.expand(8, -1, -1)
+    est = torch.cat([at_snr(ref[:1], snr) for snr in range(-4, 12, 2)]).requires_grad_()
+    assert AT_ONCE // ref[0].numel() == 3
+    whole = measure(est, ref)
+    alone = torch.cat([measure(e[None], r[None]) for e, r in zip(est, ref, strict=True)])
+    torch.testing.assert_close(whole, alone, rtol=0, atol=1e-6)
+    by_whole, by_alone = (torch.autograd.grad(values.sum(), est)[0] for values in (whole, alone))
+    torch.testing.assert_close(by_whole, by_alone, rtol=1e-4, atol=1e-7 * by_alone.abs().max().item())
 
 
 def test_its_gradient_makes_noisy_speech_more_intelligible(measure: Measure, clean: Tensor) -> None:
