@@ -120,8 +120,10 @@ def correlations(x: Tensor, y: Tensor, *, taps: int, gain: Tensor | None = None)
         x.new_zeros((batch, n, signals, n_fft // 2 + 1), dtype=torch.complex128) for n_fft in (size, short)
     )
     energy = x.new_zeros(y.shape[:2], dtype=torch.float64)
-    for first, count in steps(-(-time // size), batch * size * signals, x.device):
-        both = x.new_empty((batch, signals, count, size + lap), dtype=torch.float64)
+    groups = list(steps(-(-time // size), batch * size * signals, x.device))
+    room = x.new_empty((batch, signals, groups[0][1], size + lap), dtype=torch.float64)
+    for first, count in groups:
+        both = room[:, :, :count]
         both[:, :n], both[:, n:] = (blocks(signal, size + lap, size, first * size, count) for signal in (x, y))
         if gain is not None:
             both[:, n:].addcmul_(gain[..., None], both[:, :n], value=-1)
