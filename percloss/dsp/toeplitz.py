@@ -357,14 +357,24 @@ def _left(product: _Product, inverse: _Inverse, x: Tensor, wanted: Tensor) -> Te
 
 
 def _iterated(product: _Product, inverse: _Inverse, wanted: Tensor) -> Tensor:
-    """Solution by preconditioned conjugate gradients; each column of each item stops for itself."""
-    x = torch.zeros_like(wanted)
+    """Solution by preconditioned conjugate gradients; each column of each item stops for itself.
+
+    A column that has stopped in every item is left out as soon as they are half.
+    """
+    done, x = torch.empty_like(wanted), torch.zeros_like(wanted)
+    columns = torch.arange(wanted.shape[2], device=wanted.device)
     residual, direction = wanted, inverse(wanted)
     first = size = _dot(residual, direction)
     for iteration in range(_ITERATIONS):
         active = size.abs() > (_GOAL if iteration < _RENEWED else _LATE_GOAL) * first.abs()
         if not bool((active & (size.abs() < first.abs()) if iteration == _TRIED else active).any()):
             break
+        left = active.any(0).flatten()
+        if 2 * int(left.sum()) <= len(left):  # go on with these alone
+            done[:, :, columns] = x
+            state = (x, residual, direction, size, first, wanted, active)
+            x, residual, direction, size, first, wanted, active = (kept[:, :, left] for kept in state)
+            columns = columns[left]
         image = product(direction)
         curve = _dot(direction, image)
         step = torch.where(active & (curve != 0), size / curve, 0)
@@ -374,7 +384,8 @@ def _iterated(product: _Product, inverse: _Inverse, wanted: Tensor) -> Tensor:
         new = _dot(residual, ahead)
         direction = ahead + torch.where(active, new / size, 0) * direction
         size = torch.where(active, new, size)
-    return x
+    done[:, :, columns] = x
+    return done
 
 
 def _by_levinson(auto: Tensor, cross: Tensor) -> _Rung:

@@ -28,8 +28,8 @@ CLIPPED = 1 + db_to_amplitude(15.0)
 CONSTANT = db_to_power(-140.0)
 # A peak below this is silence: the gradient is one over the peak, and float32 has to hold it.
 QUIETEST = db_to_amplitude(-400.0)
-# Samples that a CPU works on in one go: what is made of them fits a cache.
-AT_ONCE = 2**17
+# Samples, and frames of each item, that a CPU works on in one go: what is made of them fits a cache.
+AT_ONCE, SPECTRA = 2**17, 128
 # More taps make a matrix of more than 128 MiB.
 MOST_TAPS = 2**24
 
@@ -62,7 +62,7 @@ def octave_kernel(orig: int) -> Tensor:
     step = max(before, after)
     half = math.ceil(52 / (28.714 / (20 * step)))
     reach = math.ceil(half / after)
-    repeats = max(1, math.ceil(1.5 * reach / before))  # the fastest: fewer copy more, more multiply more
+    repeats = max(1, math.ceil(1.6 * reach / before))  # the fastest: fewer copy more, more multiply more
     rows, columns = repeats * after, repeats * before + 2 * reach
     if rows * columns > MOST_TAPS:
         raise SampleRateError(
@@ -109,28 +109,41 @@ class SpeechEnvelopes(FrontEnd):
         bank = third_octaves()
         self.constant("bank", bank[:, : int(bank.any(0).nonzero().max()) + 1])  # without the bins above all bands
 
-    def frames(self, x: Wave) -> Tensor:
-        """Windowed frames of a signal at unit peak, (batch, channels, frames, samples).
+    def hops(self, x: Wave) -> Tensor:
+        """A signal at unit peak and 10 kHz, (batch, channels, hops, samples); two in a row are a frame.
 
         A frame that ends with the last sample is left out, as in the authors' code.
         """
         peak = x.detach().abs().amax(-1, keepdim=True)
         dtype = self.window.dtype  # that of the constants, float64, which a device may lack
         x = resample(x.to(dtype) / peak.to(dtype).clamp(min=QUIETEST), self.sample_rate, RATE, self.kernel)
-        return x[..., :-1].unfold(-1, FRAME, HOP) * self.window
+        count = (x.shape[-1] - 1) // HOP
+        return x[..., : count * HOP].unfold(-1, HOP, HOP)
 
-    def forward(self, frames: Tensor, order: Tensor) -> Tensor:
+    def energy(self, hops: Tensor) -> Tensor:
+        """Of each frame under its window, (batch, channels, frames)."""
+        begin, end = (hops.square() @ self.window.square().view(2, HOP).mT).unbind(-1)
+        return begin[..., :-1] + end[..., 1:]
+
+    def forward(self, hops: Tensor, order: Tensor) -> Tensor:
         """Envelopes, (batch, channels, bands, frames - 1), of frames laid over one another in this order."""
-        batch, channels, count, _ = frames.shape
-        first = torch.arange(0, batch * channels * count, count, device=order.device).view(batch, channels, 1)
-        halves = frames.flatten(0, 2)[(order + first).flatten()].view(batch, channels, count, 2, HOP)
+        batch, channels, count, _ = hops.shape
         # What is joined goes on in silence, so that frames of the transform's length are views of it.
         silence = (N_FFT - FRAME) // HOP
-        begins, ends = ((0, 0, 0, silence), (0, 0, 1, silence))
-        joined = pad(halves[..., 0, :], begins) + pad(halves[..., :-1, 1, :], ends)
-        spectrum = torch.fft.rfft(joined.flatten(-2).unfold(-1, N_FFT, HOP) * self.padded)
-        bins = power(spectrum[..., : self.bank.shape[1]])
-        return (magnitude(bins @ self.bank.mT, NOTHING) - math.sqrt(NOTHING)).mT
+        hops = pad(hops, (0, 0, 0, 1)).flatten(0, 2)  # the last of each is silent
+        item = torch.arange(batch * channels, device=order.device).view(batch, channels, 1) * (count + 1)
+        begins = hops[item + pad(order, (0, silence), value=count)]
+        ends = hops[item + pad(order[..., :-1] + 1, (1, silence), value=count)]
+        joined = torch.addcmul(begins * self.window[:HOP], ends, self.window[HOP:])
+        frames = joined.flatten(-2).unfold(-1, N_FFT, HOP)
+        size = SPECTRA if hops.device.type == "cpu" else frames.shape[-2]
+        bands = torch.cat([self._bands(some) for some in frames.split(size, -2)], -2)
+        return (magnitude(bands, NOTHING) - math.sqrt(NOTHING)).mT
+
+    def _bands(self, frames: Tensor) -> Tensor:
+        """Power in each, (..., bands), of frames with silence after them."""
+        spectrum = torch.fft.rfft(frames * self.padded)
+        return power(spectrum[..., : self.bank.shape[1]]) @ self.bank.mT
 
 
 class _Intelligibility(Measure):
@@ -148,11 +161,11 @@ class _Intelligibility(Measure):
         return torch.cat([self._values(*some) for some in zip(est.split(size), ref.split(size), strict=True)])
 
     def _values(self, est: Wave, ref: Wave) -> PerItem:
-        ref_frames = self.front.frames(ref)
-        size = torch.linalg.vector_norm(ref_frames.detach(), dim=-1)
-        kept = size > RANGE * size.amax(-1, keepdim=True)
+        est_hops, ref_hops = self.front.hops(est), self.front.hops(ref)
+        energy = self.front.energy(ref_hops.detach())
+        kept = energy > RANGE**2 * energy.amax(-1, keepdim=True)
         order = kept.logical_not().to(torch.uint8).argsort(dim=-1, stable=True)
-        envelopes = (self.front(frames, order).to(est.dtype) for frames in (self.front.frames(est), ref_frames))
+        envelopes = (self.front(hops, order).to(est.dtype) for hops in (est_hops, ref_hops))
         correlations = self.correlate(*envelopes)
         count = kept.sum(-1) - SEGMENT  # the last frame of all has none to be laid over and is left out
         counted = torch.arange(correlations.shape[-1], device=est.device) < count[..., None]
@@ -168,8 +181,8 @@ class _Intelligibility(Measure):
 
 
 def segments(x: Tensor) -> Tensor:
-    """The stretches of 30 frames that begin at each frame, (..., segments, frames)."""
-    return x.unfold(-1, SEGMENT, 1)
+    """The stretches of 30 frames that begin at each frame, (..., frames, segments): sums over the first are fast."""
+    return x.unfold(-1, x.shape[-1] - SEGMENT + 1, 1)
 
 
 def centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -228,10 +241,10 @@ class STOI(_Intelligibility):
     )
 
     def correlate(self, est: Tensor, ref: Tensor) -> Tensor:
-        est_size, ref_size = (magnitude(segments(x.square()).sum(-1, keepdim=True), NOTHING) for x in (est, ref))
+        est_size, ref_size = (magnitude(segments(x.square()).sum(-2, keepdim=True), NOTHING) for x in (est, ref))
         clipped = torch.minimum(segments(est) * (ref_size / est_size), segments(CLIPPED * ref))
-        (est, est_size), (ref, ref_size) = centred(clipped, -1), centred(segments(ref), -1)
-        return ((est * ref).sum(-1, keepdim=True) / (est_size * ref_size)).mean((2, -1))
+        (est, est_size), (ref, ref_size) = centred(clipped, -2), centred(segments(ref), -2)
+        return ((est * ref).sum(-2, keepdim=True) / (est_size * ref_size)).mean((2, -2))
 
 
 @register
@@ -273,5 +286,5 @@ class ESTOI(_Intelligibility):
     )
 
     def correlate(self, est: Tensor, ref: Tensor) -> Tensor:
-        est, ref = (standardised(standardised(segments(x), -1), 2) for x in (est, ref))
-        return (est * ref).sum((2, 4)) / SEGMENT
+        est, ref = (standardised(standardised(segments(x), -2), 2) for x in (est, ref))
+        return (est * ref).sum((2, 3)) / SEGMENT
