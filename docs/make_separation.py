@@ -42,7 +42,7 @@ INPUTS = {
     ),
     "25 minutes": (
         "BSS Eval, `sdr`: scored in blocks, in less memory than the signals take. `stoi`, `estoi`: scored, in a memory "
-        "of eleven times both signals. `pesq_nb`, `pesq_wb`: the code of ITU holds 50 utterances; beyond, its value "
+        "of six times both signals. `pesq_nb`, `pesq_wb`: the code of ITU holds 50 utterances; beyond, its value "
         "is wrong or there is none: score excerpts."
     ),
     "stereo channels of which one is a multiple of the other": "they count once: the score of one of them.",

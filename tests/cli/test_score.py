@@ -158,6 +158,7 @@ def test_all_are_taken_on_request(pair, monkeypatch: pytest.MonkeyPatch) -> None
     assert list(found["summary"]) == ["snr", "bark"]
     assert list(found["left_out"]) == ["bss_sdr"]
     assert Recipe(every=True).names == names
+    assert Recipe(measures=()).names == ()
 
 
 def test_a_missing_extra_costs_its_measure_only(pair, monkeypatch: pytest.MonkeyPatch) -> None:
