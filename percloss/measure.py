@@ -1,6 +1,5 @@
 """The one abstraction: a measure maps ``(est, ref)`` to one number per item. And the catalogue of them by name."""
 
-import difflib
 import importlib
 import inspect
 from abc import ABC, abstractmethod
@@ -10,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from percloss._nearest import nearest
 from percloss.dsp.safe import undefined_where
 from percloss.errors import ArgumentError, DeviceError, DTypeError, SampleRateError, ShapeError, UnknownMeasureError
 from percloss.measures import TABLE
@@ -243,9 +243,7 @@ def find(name: str) -> type[Measure]:
         return _registered[name]
     known = catalogue()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}."
-        raise UnknownMeasureError(f"measure: got {name!r}; {hint} Type: percloss list")
+        raise UnknownMeasureError(f"measure: got {name!r}; {nearest(name, sorted(known))} Type: percloss list")
     module, _, path = known[name].partition(":")
     found: Any = importlib.import_module(module)
     for part in path.split("."):

@@ -14,7 +14,6 @@ Example:
     ['1 LSGAN loss of the generator, summed over 8 discriminators', '2 feature matching, summed over all their layers']
 """
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from percloss._nearest import nearest
 from percloss.balancing import Balanced
 from percloss.dsp.safe import db_to_power
 from percloss.errors import ArgumentError, SampleRateError
@@ -121,9 +121,7 @@ def list(task: str = "") -> tuple[str, ...]:
 def info(name: str) -> Recipe:
     """What a recipe is made of and where it comes from."""
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(RECIPES)}."
-        raise ArgumentError(f"recipes: got {name!r}; {hint}")
+        raise ArgumentError(f"recipes: got {name!r}; {nearest(name, RECIPES)}")
     return RECIPES[name]
 
 

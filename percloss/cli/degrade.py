@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 import percloss
+from percloss._nearest import nearest
 from percloss.cli import INTERRUPTED, Refused, debugging, emit, options
 
 if TYPE_CHECKING:
@@ -157,17 +158,13 @@ def degrade(
 
 
 def _known(families: Sequence[str]) -> tuple[str, ...]:
-    import difflib
-
     from percloss.degrade import FAMILIES
 
     if families == ("all",):
         return tuple(FAMILIES)
     for name in families:
         if name not in FAMILIES:
-            near = difflib.get_close_matches(name, FAMILIES, n=1)
-            proposal = f"did you mean {near[0]}? There" if near else "there"
-            raise Refused(f"--family: got {name!r}; {proposal} are: {', '.join(FAMILIES)}, and all.")
+            raise Refused(f"--family: got {name!r}; {nearest(name, ('all', *FAMILIES))}")
     if not families:
         raise Refused("--family: got no name; needed is at least one, such as --family low_pass.")
     return tuple(families)

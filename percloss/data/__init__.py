@@ -4,7 +4,6 @@ Nothing is read before it is asked for. Where each clip comes from and under wha
 :func:`clips`.
 """
 
-import difflib
 import io
 import json
 import re
@@ -14,6 +13,7 @@ from typing import NamedTuple, TypedDict, cast
 import torch
 from torch import Tensor
 
+from percloss._nearest import nearest
 from percloss._optional import require
 from percloss.degrade import at_snr
 from percloss.dsp.resample import resample
@@ -90,9 +90,7 @@ def clip(name: str) -> Clip:
     """
     known = clips()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        proposal = f"did you mean {near[0]!r}? there" if near else "there"
-        raise ArgumentError(f"clip: {name!r} came; {proposal} are: {', '.join(known)}.")
+        raise ArgumentError(f"clip: {name!r} came; {nearest(name, known)}")
     soundfile = require("soundfile", extra="audio")
     content = (resources.files(__name__) / "clips" / known[name]["path"]).read_bytes()
     samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)

@@ -1,6 +1,5 @@
 """How far to spoil: the strength at which a ratio, or any other measure, has the value that was asked for."""
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from percloss._nearest import nearest
 from percloss.degrade.base import Artefact, Family, at_snr, energy, snr_of
 from percloss.degrade.coded import settings
 from percloss.degrade.families import FAMILIES
@@ -254,9 +254,7 @@ def _family(caller: str, family: str | Family) -> tuple[str, Family]:
     if isinstance(family, Family):
         return family.title, family
     if family not in FAMILIES:
-        near = difflib.get_close_matches(family, FAMILIES, n=1)
-        proposal = f"did you mean {near[0]!r}? there" if near else "there"
-        raise ArgumentError(f"{caller}: family={family!r} came; {proposal} are: {', '.join(FAMILIES)}.")
+        raise ArgumentError(f"{caller}: family={family!r} came; {nearest(family, FAMILIES)}")
     return family, FAMILIES[family]
 
 

@@ -8,9 +8,10 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from percloss import losses, recipes
+from percloss._nearest import nearest
 from percloss.balancing import Balanced, gradient_shares
 from percloss.errors import ArgumentError, UnknownMeasureError
-from percloss.lab.written import nearest, settings
+from percloss.lab.written import settings
 from percloss.losses import Loss, WeightedSum
 from percloss.measure import catalogue, create
 from percloss.random_resolution import RandomResolutionSTFTLoss

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, TypeAlias, TypeVar
 
+from percloss._nearest import nearest
 from percloss.errors import ArgumentError
 from percloss.lab.data import (
     Drawn,
@@ -17,7 +18,6 @@ from percloss.lab.data import (
     urbansound8k,
     voicebank_demand,
 )
-from percloss.lab.written import nearest
 
 __all__ = ["FOLDERS", "Split", "load"]
 

@@ -1,11 +1,11 @@
 """Things that are typed: ``name(setting=value)``, as losses, networks and discriminators are asked for."""
 
 import ast
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from percloss._nearest import nearest
 from percloss.errors import ArgumentError
 
 __all__ = ["build", "nearest", "settings"]
@@ -38,13 +38,6 @@ def settings(text: str, *, what: str) -> dict[str, Any]:
     raise ArgumentError(
         f"{what}: got the settings {text}; needed are names and plain values: {what}(first=512, second=(1, 2))."
     )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Half a sentence that helps with a name that is not known."""
-    listed = list(known)
-    near = difflib.get_close_matches(name, listed, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(listed))}."
 
 
 def build(text: str, makers: Mapping[str, Callable[..., T]], *, what: str, **given: Any) -> T:

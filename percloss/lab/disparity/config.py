@@ -1,6 +1,5 @@
 """What is trained, on how much, and what is expected of it: all of it written down before anything runs."""
 
-import difflib
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from percloss import __version__
+from percloss._nearest import nearest
 from percloss.errors import ArgumentError
 
 __all__ = [
@@ -280,9 +280,7 @@ def chosen(names: str) -> tuple[str, ...]:
         return tuple(LOSSES)
     for name in asked:
         if name not in LOSSES:
-            near = difflib.get_close_matches(name, LOSSES, n=1)
-            proposal = f"did you mean {near[0]!r}? there" if near else "there"
-            raise ArgumentError(f"disparity: losses={name!r} came; {proposal} are: all, {', '.join(LOSSES)}.")
+            raise ArgumentError(f"disparity: losses={name!r} came; {nearest(name, ('all', *LOSSES))}")
     return tuple(name for name in LOSSES if name in asked)
 
 
