@@ -150,6 +150,11 @@ class Spec:
         """The direction of better as a sign, for tables."""
         return {"higher": "↑", "lower": "↓", "nearer": f"→{self.perfect or 0:g}", "neither": "–"}[self.better]
 
+    @property
+    def head(self) -> str:
+        """Unit and direction of better, for the head of a column: "dB ↑"."""
+        return self.arrow if self.unit == "1" else f"{self.unit} {self.arrow}"
+
     def rates(self) -> str:
         """The sample rates as words."""
         return "any" if self.sample_rates is None else ", ".join(str(rate) for rate in sorted(self.sample_rates))

@@ -370,7 +370,7 @@ def test_a_spec_that_contradicts_itself_is_refused(change, message: str) -> None
 
 
 def test_a_spec_says_its_sign_arrow_and_rates() -> None:
-    assert (SNR.spec.sign, SNR.spec.arrow, SNR.spec.rates()) == (-1, "↑", "any")
-    assert (MelDistance.spec.sign, MelDistance.spec.arrow) == (1, "↓")
+    assert (SNR.spec.sign, SNR.spec.arrow, SNR.spec.head, SNR.spec.rates()) == (-1, "↑", "dB ↑", "any")
+    assert (MelDistance.spec.sign, MelDistance.spec.arrow, MelDistance.spec.head) == (1, "↓", "↓")
     fields = {"name": "a", "title": "A", "unit": "1", "better": "lower", "bounds": (0.0, 1.0), "perfect": 0.0}
     assert Spec(**fields, sample_rates=frozenset({16_000, 8000})).rates() == "8000, 16000"

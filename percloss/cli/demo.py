@@ -144,7 +144,7 @@ def _print(section: "Section") -> None:
     out = console()
     out.print(f"{section.title}: {section.about}", style="bold")
     found = {column.spec.name: column for column in columns(section)}
-    heads = {name: [*(f"{line} " for line in broken(name)), f"{_direction(column)} "] for name, column in found.items()}
+    heads = {name: [*(f"{line} " for line in broken(name)), f"{column.spec.head} "] for name, column in found.items()}
     widths = {
         name: GAP + max(map(len, [*heads[name], *(f"{text} " for text in column.texts.values())]))
         for name, column in found.items()
@@ -184,13 +184,7 @@ def _print_families(found: "Families", snr_db: float) -> None:
     out.print(f"Speech, {len(found.scores)} families, all at {snr_db:g} dB SNR", style="bold")
     rows = table("family")
     for name in names:
-        spec = find(name).spec
-        rows.add_column(
-            f"{name}\n{'' if spec.unit == '1' else spec.unit + ' '}{spec.arrow}",
-            justify="right",
-            no_wrap=True,
-            vertical="bottom",
-        )
+        rows.add_column(f"{name}\n{find(name).spec.head}", justify="right", no_wrap=True, vertical="bottom")
     columns = [figures(scores[name] for scores in found.scores.values()) for name in names]
     for family, *cells in zip(found.scores, *columns, strict=True):
         rows.add_row(FAMILIES[family].title, *cells)
@@ -209,7 +203,3 @@ def _cell(column: "Column", version: str) -> "Text":
 
     mark, style = MARKS["best" if version in column.best else "worst" if version in column.worst else ""]
     return Text(f"{column.texts[version]}{mark}", style=style)
-
-
-def _direction(column: "Column") -> str:
-    return f"{'' if column.spec.unit == '1' else column.spec.unit + ' '}{column.spec.arrow}"

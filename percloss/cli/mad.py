@@ -189,8 +189,7 @@ def _print(pair: "Pair", judged: "Judged", out: Path) -> None:
     names = [pair.fixed, pair.synth, *judged.scores]
     heads = {name: find(name).spec for name in names}
     for name in names:
-        unit = "" if heads[name].unit == "1" else f"{heads[name].unit} "
-        rows.add_column(f"{name}\n{unit}{heads[name].arrow}", justify="right", no_wrap=True, vertical="bottom")
+        rows.add_column(f"{name}\n{heads[name].head}", justify="right", no_wrap=True, vertical="bottom")
     columns = []
     for name in names:
         values = [pair.values[row].get(name, judged.scores.get(name, {}).get(row)) for row in ROWS]

@@ -69,11 +69,6 @@ def print_results(found: Document) -> None:
     _print_signatures(out, found["signatures"])
 
 
-def _direction(name: str) -> str:
-    spec = find(name).spec
-    return f"{'' if spec.unit == '1' else spec.unit + ' '}{spec.arrow}"
-
-
 def _print_one(out: Console, file: Mapping[str, Any], names: Sequence[str]) -> None:
     channels = {1: "mono", 2: "stereo"}.get(file["channels"], f"{file['channels']} channels")
     against = f"  against  {file['ref']}" if file["ref"] else ""
@@ -82,7 +77,7 @@ def _print_one(out: Console, file: Mapping[str, Any], names: Sequence[str]) -> N
     rows = table("measure", ("value", "right"), "", "")
     for name in names:
         value = file["scores"][name]
-        rows.add_row(name, *figures([value]), _direction(name), _dim(find(name).spec.title))
+        rows.add_row(name, *figures([value]), find(name).spec.head, _dim(find(name).spec.title))
     out.print(rows)
 
 
@@ -92,7 +87,7 @@ def _print_files(out: Console, files: Sequence[Mapping[str, Any]], names: Sequen
     systems = [_short(file["system"]) for file in files] if several else []
     labels = [_short(file["system" if 1 < count == len(files) else "name"]) for file in files]
     columns = {name: figures(file["scores"][name] for file in files) for name in names}
-    heads = {name: (*broken(name), _direction(name)) for name in names}
+    heads = {name: (*broken(name), find(name).spec.head) for name in names}
     widths = {name: max(map(len, [*heads[name], *columns[name]])) + _GAP for name in names}
     left = sum(max(map(len, [*part, "estimate"])) + _GAP for part in (systems, labels) if part)
     for block in blocks_of(widths, out.width - left):
@@ -158,7 +153,7 @@ def _print_means(out: Console, rows: Sequence[tuple[str, Mapping[str, Any]]], na
         for index, (label, one) in enumerate(kept):
             mean, low, high = next(numbers), next(numbers), next(numbers)
             interval = f"{low} to {high}" if one["ci95"] else "–"
-            first = [name, _direction(name)] if index == 0 else ["", ""]
+            first = [name, find(name).spec.head] if index == 0 else ["", ""]
             means.add_row(*first, *([] if alone else [label]), mean, interval, str(one["n"]))
     out.print()
     out.print(means)
@@ -171,7 +166,7 @@ def _print_groups(out: Console, groups: Mapping[str, Any], names: Sequence[str])
     numbered = [(head, "right") for head in ("mean", "median", "95 % interval", "files")]
     rows = table("measure", "", *(["system"] if several else []), groups["by"], *numbered)
     for name in names:
-        first = [name, _direction(name)]
+        first = [name, find(name).spec.head]
         for system, own in groups["systems"].items():
             label = [_short(system)] if several else []
             for group, one in [
@@ -222,7 +217,7 @@ def _compared(one: Mapping[str, Any]) -> list[str]:
     p = "–" if one["p_holm"] is None else "<0.001" if one["p_holm"] < 1e-3 else f"{one['p_holm']:.3f}"
     better = one["winner"].upper() if one["winner"] else "?"
     interval = f"{low} to {high}" if one["ci95"] else "–"
-    return [one["measure"], _direction(one["measure"]), a, b, difference, interval, p, better]
+    return [one["measure"], find(one["measure"]).spec.head, a, b, difference, interval, p, better]
 
 
 def _print_signatures(out: Console, signatures: Mapping[str, str]) -> None:
