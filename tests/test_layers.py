@@ -15,7 +15,7 @@ ROOM = {
 }
 # From the ground up: a module may import its own floor and those before it.
 FLOORS: list[tuple[str, set[str]]] = [
-    ("words", {"errors", "spec", "_typing", "_optional", "_files", "uncertainty"}),
+    ("words", {"errors", "spec", "_typing", "_optional", "_files", "_nearest", "uncertainty"}),
     ("dsp", {"dsp"}),
     ("front ends", {"hearing", "frontends", "distances", "functional", "bss", "nets", "adversarial", "discriminators"}),
     ("measures", {"measure", "measures", "engine", "wrappers"}),
