@@ -1,5 +1,6 @@
 """The command line. Commands are imported when they are called, so that ``--help`` does not wait for torch."""
 
+import difflib
 import importlib
 import io
 import os
@@ -10,7 +11,6 @@ from typing import Any
 import click
 
 import percloss as package
-from percloss._nearest import nearest
 from percloss.errors import PerclossError
 
 __all__ = ["INTERRUPTED", "debugging", "emit", "percloss"]
@@ -100,8 +100,10 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that was typed, or propose the nearest."""
+        near = difflib.get_close_matches(args[0], COMMANDS, n=1)
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"No such command {args[0]!r}: {nearest(args[0], COMMANDS)}")
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 import percloss
-from percloss._nearest import nearest
 from percloss.cli import INTERRUPTED, Refused, debugging, emit, options
 
 if TYPE_CHECKING:
@@ -158,13 +157,17 @@ def degrade(
 
 
 def _known(families: Sequence[str]) -> tuple[str, ...]:
+    import difflib
+
     from percloss.degrade import FAMILIES
 
     if families == ("all",):
         return tuple(FAMILIES)
     for name in families:
         if name not in FAMILIES:
-            raise Refused(f"--family: got {name!r}; {nearest(name, ('all', *FAMILIES))}")
+            near = difflib.get_close_matches(name, FAMILIES, n=1)
+            proposal = f"did you mean {near[0]}? There" if near else "there"
+            raise Refused(f"--family: got {name!r}; {proposal} are: {', '.join(FAMILIES)}, and all.")
     if not families:
         raise Refused("--family: got no name; needed is at least one, such as --family low_pass.")
     return tuple(families)

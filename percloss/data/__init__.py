@@ -13,7 +13,7 @@ from typing import NamedTuple, TypedDict, cast
 import torch
 from torch import Tensor
 
-from percloss._nearest import nearest
+from percloss._nearest import nearest_and_all
 from percloss._optional import require
 from percloss.degrade import at_snr
 from percloss.dsp.resample import resample
@@ -90,7 +90,7 @@ def clip(name: str) -> Clip:
     """
     known = clips()
     if name not in known:
-        raise ArgumentError(f"clip: {name!r} came; {nearest(name, known)}")
+        raise ArgumentError(f"clip: {name!r} came; {nearest_and_all(name, known)}")
     soundfile = require("soundfile", extra="audio")
     content = (resources.files(__name__) / "clips" / known[name]["path"]).read_bytes()
     samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)

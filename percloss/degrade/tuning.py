@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from percloss._nearest import nearest
+from percloss._nearest import nearest_and_all
 from percloss.degrade.base import Artefact, Family, at_snr, energy, snr_of
 from percloss.degrade.coded import settings
 from percloss.degrade.families import FAMILIES
@@ -254,7 +254,7 @@ def _family(caller: str, family: str | Family) -> tuple[str, Family]:
     if isinstance(family, Family):
         return family.title, family
     if family not in FAMILIES:
-        raise ArgumentError(f"{caller}: family={family!r} came; {nearest(family, FAMILIES)}")
+        raise ArgumentError(f"{caller}: family={family!r} came; {nearest_and_all(family, FAMILIES)}")
     return family, FAMILIES[family]
 
 

@@ -196,7 +196,9 @@ def _losses(term: _Term, sample_rate: int) -> list[tuple[str, float, Loss]]:
         return [(loss.name, 1.0, loss)]
     if term.name in recipes.RECIPES:
         raise ArgumentError(f"loss: got {term.name}{term.settings}; a recipe takes no settings: type {term.name!r}.")
-    hint = nearest(term.name, [*known, *_CLASSES, *recipes.RECIPES]) if len(term.name) > 1 else "needed is a name."
+    hint = (
+        nearest(term.name, sorted([*known, *_CLASSES, *recipes.RECIPES])) if len(term.name) > 1 else "needed is a name."
+    )
     raise UnknownMeasureError(f"loss: got {term.name!r}; {hint} Type: percloss list")
 
 

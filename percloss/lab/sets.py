@@ -54,7 +54,7 @@ def load(text: str, split: Split, *, segment: int, seed: int = 0, sample_rate: i
         return EmbeddedSong(split, segment=segment, seed=seed, sample_rate=sample_rate or 44_100)
     known = "+".join(parts)
     if known not in FOLDERS or not all(parts.values()):
-        hint = nearest(known, ["embedded", "song", *FOLDERS])
+        hint = nearest(known, sorted(["embedded", "song", *FOLDERS]))
         if known in FOLDERS:
             hint = "needed is its folder: type " + ",".join(f"{name}:PATH" for name in parts)
         raise ArgumentError(f"data: got {text!r}; {hint}")

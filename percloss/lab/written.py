@@ -55,7 +55,7 @@ def build(text: str, makers: Mapping[str, Callable[..., T]], *, what: str, **giv
     name, parenthesis, rest = text.strip().partition("(")
     name = name.strip()
     if name not in makers:
-        raise ArgumentError(f"{what}: got {text!r}; {nearest(name, makers)}")
+        raise ArgumentError(f"{what}: got {text!r}; {nearest(name, sorted(makers))}")
     given |= settings(parenthesis + rest, what=name)
     try:
         inspect.signature(makers[name]).bind(**given)

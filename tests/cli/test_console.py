@@ -35,7 +35,7 @@ def test_help_and_version_do_not_wait_for_torch() -> None:
         assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
     assert done.stdout.count("\nUsage: percloss") + done.stdout.startswith("Usage") == 6
     assert "scoer 2" in done.stdout
-    assert "did you mean 'score'?" in done.stderr
+    assert "Did you mean 'score'?" in done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 
 

@@ -141,7 +141,7 @@ def test_the_table_says_what_was_reached(clean: Path, tmp_path: Path, monkeypatc
         (("-f", "gain"), "got neither --snr nor --match"),
         (("-f", "gain", "--snr", 10, "--match", "si_sdr=10"), "got --snr and --match"),
         (("-f", "gain", "--match", "si_sdr"), "needed is a measure and its value"),
-        (("-f", "lowpass", "--snr", 10), "did you mean 'low_pass'?"),
+        (("-f", "lowpass", "--snr", 10), "did you mean low_pass?"),
         (("-f", ",", "--snr", 10), "got no name"),
         (("-f", "gain", "--snr", "nan"), "needed is a finite number"),
         (("--snr", 10), "--family"),

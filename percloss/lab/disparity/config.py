@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from percloss import __version__
-from percloss._nearest import nearest
+from percloss._nearest import nearest_and_all
 from percloss.errors import ArgumentError
 
 __all__ = [
@@ -280,7 +280,7 @@ def chosen(names: str) -> tuple[str, ...]:
         return tuple(LOSSES)
     for name in asked:
         if name not in LOSSES:
-            raise ArgumentError(f"disparity: losses={name!r} came; {nearest(name, ('all', *LOSSES))}")
+            raise ArgumentError(f"disparity: losses={name!r} came; {nearest_and_all(name, ('all', *LOSSES))}")
     return tuple(name for name in LOSSES if name in asked)
 
 
